@@ -1,0 +1,153 @@
+// Package ratelimit keeps the limits of portals: how many requests a second a
+// portal takes, how many at once, how many seconds of work it does for one
+// application in a window, when it is closed, and which CODEs are being
+// registered on it at this moment.
+//
+// A [Gate] is asked before each request and told after each answer:
+//
+//	d, err := gate.Acquire(ctx, request)   // go for these rows, or wait until then, and why
+//	… the request …
+//	err = gate.Observe(ctx, d.Ticket, answer)
+//
+// [Local] is the gate of one process. The package knows no HTTP and no queue.
+package ratelimit
+
+import (
+	"context"
+	"time"
+)
+
+// Limits are what a portal allows.
+type Limits struct {
+	// Rate is how many requests a second the portal's bucket drains.
+	// 2 on standard plans, 5 on Enterprise: public REST limits page.
+	Rate float64
+	// Burst is how many requests the bucket holds. 50 on standard plans, 250 on
+	// Enterprise: public REST limits page.
+	Burst int
+	// Headroom is the share of Rate and Burst left to other programs on the
+	// same source address, 0 ≤ Headroom < 1.
+	Headroom float64
+	// Operating is how much work one method may do for one credential in
+	// OperatingWindow. 480 s per 10 min: public REST limits page. 0 means that
+	// the portal counts none.
+	Operating       time.Duration
+	OperatingWindow time.Duration
+}
+
+// Request asks leave for one HTTP request that carries Rows rows.
+type Request struct {
+	Portal     string // the portal's permanent id
+	Limits     Limits
+	Credential string // names the application or webhook whose operating time is spent; no secret
+	Method     string // REST method that does the work, in lower case
+	Batched    bool   // portals count batched calls apart from direct ones
+	Rows       int    // how many rows want to go, at least 1
+	// Codes names the bots the rows register, in lower case, one a row, so that
+	// no CODE is on its way to one portal twice. Empty for calls that register
+	// nothing.
+	Codes []string
+	// MarkFor is how long a sending mark stands when no definite answer
+	// clears it: the longest that the portal may still be working on the call.
+	MarkFor time.Duration
+}
+
+// Reason says why rows may not go yet.
+type Reason string
+
+const (
+	None     Reason = ""
+	Rate     Reason = "rate"      // the portal's request rate
+	InFlight Reason = "in flight" // as many requests at once as allowed are on their way
+	Budget   Reason = "operating" // the operating time budget is spent
+	Silent   Reason = "silent"    // the portal does not answer
+	Refused  Reason = "refused"   // the portal refused for its limits all the same; closed for a while
+	Marked   Reason = "sending"   // the same CODE is, or may still be, on its way
+	Held     Reason = "held"      // a person or new credentials must release the portal
+	Egress   Reason = "egress"    // the process's own limit on all its requests
+)
+
+// Decision is a gate's answer. Either Go names at least one row and Ticket is
+// to be given back with [Gate.Observe], or nothing may go.
+type Decision struct {
+	Ticket Ticket
+	Go     []int // indexes of the rows that go now, ascending
+	// Until and Reason: when the rows that do not go should ask again, and why
+	// not now. Until is exact where the gate knows it. With Reason InFlight it
+	// is an upper bound: ask again as soon as a request of the portal returns.
+	Until  time.Time
+	Reason Reason
+	// Marked holds, for rows whose CODE bears another request's sending mark,
+	// the end of that mark. Such rows are not in Go.
+	Marked map[int]time.Time
+	// Hold describes the hold when Reason is Held, and the failed probes when it is Silent.
+	Hold *Hold
+}
+
+// Hold is a portal closed until somebody acts, or (Silent) while it does not answer.
+type Hold struct {
+	Reason string // code and text for a person, no secret
+	Since  time.Time
+	Probes int // failed probes in a row, for a silent portal
+}
+
+// Ticket is leave for one request. It expires by itself when it is not given back.
+type Ticket struct {
+	ID         uint64
+	Portal     string
+	Credential string
+	Method     string
+	Batched    bool
+	Rows       int
+	Codes      []string // of the rows that went
+	At         time.Time
+}
+
+// Outcome says how a request ended, as far as limits are concerned.
+type Outcome string
+
+const (
+	Answered    Outcome = "answered"     // the portal answered, with a result or an error of its own
+	RateRefused Outcome = "rate refused" // QUERY_LIMIT_EXCEEDED: refused before anything ran
+	WorkRefused Outcome = "work refused" // OPERATION_TIME_LIMIT: refused before anything ran
+	NoAnswer    Outcome = "no answer"    // transport failure, or no answer in time
+	NotSent     Outcome = "not sent"     // the caller gave the request up before sending it
+	BlockedByBX Outcome = "blocked"      // OVERLOAD_LIMIT, dead credentials, no plan, portal closed
+)
+
+// Answer is what is learned from a request's end.
+type Answer struct {
+	Outcome Outcome
+	// Ran is how many rows the portal ran, successfully or not.
+	Ran int
+	// Operating is time.operating of the answer: the work this credential's
+	// method has done in the window so far. Negative or absurd values are
+	// ignored. HasOperating is false when the answer had none.
+	HasOperating bool
+	Operating    time.Duration
+	ResetAt      time.Time // operating_reset_at; zero when absent
+	// Unsure keeps the sending marks: the portal may still be working.
+	Unsure bool
+	// Code and Text of a Blocked outcome become the hold's reason.
+	Code, Text string
+}
+
+// Gate keeps the limits of all portals. Its methods may be called from many
+// goroutines. An error means that the gate could not be asked; nothing may go.
+type Gate interface {
+	// Acquire decides which rows of a request may go now. It does not wait.
+	Acquire(ctx context.Context, r Request) (Decision, error)
+	// Observe gives a ticket back with what was learned.
+	Observe(ctx context.Context, t Ticket, a Answer) error
+	// Place takes the next place in the portal's line for rows that are put
+	// off, and returns when that place is expected to be served: not before
+	// notBefore, and later for each further call, at the best rate the limits
+	// allow. batch is how many rows a request may carry.
+	Place(ctx context.Context, r Request, notBefore time.Time, batch int) (time.Time, error)
+	// Hold closes a portal until Release.
+	Hold(ctx context.Context, portal string, h Hold) error
+	// Release ends a portal's hold and forgets what closed it.
+	Release(ctx context.Context, portal string) error
+	// ClearMark removes the sending mark of a CODE after a look has found the bot: its call is over.
+	ClearMark(ctx context.Context, portal, code string) error
+}
