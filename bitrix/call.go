@@ -1,0 +1,221 @@
+// One REST call: from a method and its parameters to an answer or an *Error.
+
+package bitrix
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strings"
+	"sync/atomic"
+)
+
+// Call calls any method and returns its result as it came. params is anything
+// that encoding/json makes an object of, or nil. Every error is an [*Error].
+func (c *Client) Call(ctx context.Context, a Access, method string, params any) (json.RawMessage, Time, error) {
+	ans, err := c.do(ctx, a, method, params)
+	if err != nil {
+		return nil, Time{}, err
+	}
+	return ans.result, ans.time, nil
+}
+
+// call is one request under way.
+type call struct {
+	access    Access
+	method    string
+	caller    context.Context // the caller's; its end is the caller's doing
+	timed     context.Context // within the client's own timeout
+	tlsFailed atomic.Bool
+}
+
+// fail makes an error of this call. Everything from outside is scrubbed here.
+func (k *call) fail(class Class, code, description string, below error) *Error {
+	e := &Error{
+		Class:       class,
+		Code:        code,
+		Description: k.access.scrub(description, maxDescription),
+		Method:      k.method,
+		Host:        k.access.Host(),
+	}
+	if below != nil {
+		e.Err = &cause{text: k.access.scrub(below.Error(), maxDescription), err: below}
+	}
+	return e
+}
+
+// do makes one request. The error is nil or an *Error; it is an interface here,
+// as a nil *Error in one would not be nil to the callers of this package.
+func (c *Client) do(ctx context.Context, a Access, method string, params any) (answer, error) {
+	timed, cancel := context.WithTimeout(ctx, c.config.Timeout)
+	defer cancel()
+	k := &call{access: a, method: method, caller: ctx, timed: timed}
+	out, failed := c.prepare(k, params)
+	if failed != nil {
+		return answer{}, failed
+	}
+	response, err := c.config.Transport.RoundTrip(c.request(k, out))
+	if err != nil {
+		sent, refused := out.seal()
+		return answer{}, k.transportError(err, sent, refused)
+	}
+	out.answered()
+	defer func() { _ = response.Body.Close() }()
+	if location, moved := redirect(response); moved {
+		return answer{}, k.movedError(response.StatusCode, location)
+	}
+	body, err := readBody(response.Body, c.config.MaxBody)
+	ans, failed := k.interpret(response.StatusCode, body, err)
+	if failed != nil {
+		return answer{}, failed
+	}
+	return ans, nil
+}
+
+// prepare checks that the call may be made and encodes it.
+func (c *Client) prepare(k *call, params any) (*outgoing, *Error) {
+	if k.access.IsZero() {
+		return nil, k.fail(Blocked, CodeBadCall, "no credentials are known for the portal", nil)
+	}
+	if !methodName(k.method) {
+		k.method = "?"
+		return nil, k.fail(Validation, CodeBadCall, "the method's name is not one", nil)
+	}
+	if err := c.config.Endpoints.Check(k.access.Scheme(), k.access.Host()); err != nil {
+		return nil, k.fail(Blocked, CodeForbiddenEndpoint, err.Error(), nil)
+	}
+	payload, err := encodeBody(params, k.access.token())
+	if err != nil {
+		return nil, k.fail(Validation, CodeBadCall, "parameters: "+err.Error(), err)
+	}
+	out := &outgoing{payload: payload, stop: func() error { return c.tooLate(k.caller) }}
+	if err := out.stop(); err != nil {
+		return nil, k.notSent(err)
+	}
+	return out, nil
+}
+
+// tooLate says why a request may not be written any more. A process that was
+// frozen or suspended does not notice by its timers, which stood still with
+// it; so the wall clock is compared, without the monotonic one.
+func (c *Client) tooLate(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	deadline, ok := ctx.Deadline()
+	if ok && !c.config.Now().Round(0).Before(deadline.Round(0)) {
+		return context.DeadlineExceeded
+	}
+	return nil
+}
+
+func (c *Client) request(k *call, out *outgoing) *http.Request {
+	trace := &httptrace.ClientTrace{
+		GotConn: func(got httptrace.GotConnInfo) { gate(got.Conn, out) },
+		TLSHandshakeDone: func(_ tls.ConnectionState, err error) {
+			if err != nil {
+				k.tlsFailed.Store(true)
+			}
+		},
+	}
+	r := &http.Request{
+		Method:        http.MethodPost,
+		URL:           k.access.methodURL(k.method),
+		Host:          k.access.Host(),
+		ContentLength: int64(len(out.payload)),
+		Body:          out.open(),
+		GetBody:       func() (io.ReadCloser, error) { return out.open(), nil },
+		Header: http.Header{
+			"Content-Type": {"application/json"},
+			"Accept":       {"application/json"},
+			"User-Agent":   {c.config.UserAgent},
+		},
+	}
+	return r.WithContext(httptrace.WithClientTrace(k.timed, trace))
+}
+
+// encodeBody makes the JSON object of a call. An access token goes into it as
+// "auth", as the public page has it.
+func encodeBody(params any, token string) ([]byte, error) {
+	if params == nil {
+		params = struct{}{}
+	}
+	body, err := json.Marshal(params)
+	if err != nil {
+		return nil, err
+	}
+	if len(body) < 2 || body[0] != '{' {
+		return nil, errors.New("not a JSON object")
+	}
+	if token == "" {
+		return body, nil
+	}
+	quoted, err := json.Marshal(token)
+	if err != nil {
+		return nil, err
+	}
+	body = body[:len(body)-1]
+	if len(body) > 1 {
+		body = append(body, ',')
+	}
+	body = append(body, `"auth":`...)
+	body = append(body, quoted...)
+	return append(body, '}'), nil
+}
+
+// errTooLarge is an answer over the limit.
+var errTooLarge = errors.New("the answer is too large")
+
+func readBody(r io.Reader, limit int64) ([]byte, error) {
+	var body bytes.Buffer
+	n, err := body.ReadFrom(io.LimitReader(r, limit+1))
+	if err == nil && n > limit {
+		err = errTooLarge
+	}
+	return body.Bytes(), err
+}
+
+// redirect reports whether an answer sends the caller elsewhere, and to which
+// host: the portal was renamed. Nothing is followed here; credentials go to no
+// host that the caller has not named.
+func redirect(r *http.Response) (host string, moved bool) {
+	switch r.StatusCode {
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther,
+		http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+	default:
+		return "", false
+	}
+	location := r.Header.Get("Location")
+	if location == "" {
+		return "", false
+	}
+	to, err := url.Parse(location)
+	if err != nil {
+		return "", true
+	}
+	host, err = normalHost(strings.ToLower(to.Scheme), to.Host)
+	if err != nil {
+		return "", true
+	}
+	return host, true
+}
+
+func (k *call) movedError(status int, location string) *Error {
+	text := "the portal answers with a redirect that names no other host"
+	if location == k.access.Host() {
+		location = ""
+	}
+	if location != "" {
+		text = "the portal has moved to " + location
+	}
+	e := k.fail(Blocked, CodePortalMoved, text, nil)
+	e.Status = status
+	e.Location = k.access.scrub(location, maxHostChars)
+	return e
+}

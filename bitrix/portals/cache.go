@@ -1,0 +1,103 @@
+// Opened portals, kept by a worker.
+
+package portals
+
+import (
+	"container/list"
+	"context"
+	"sync"
+)
+
+// DefaultCacheSize is how many portals a [Cache] keeps: some 10 MB.
+const DefaultCacheSize = 10_000
+
+// Cache keeps the portals last asked for. It answers without Redis until
+// [Cache.Refresh] sees a change, and then forgets everything: its owner calls
+// that every second or two, which is how old an answer may be. Its methods may
+// be called from many goroutines.
+type Cache struct {
+	registry *Registry
+	size     int
+
+	mu      sync.Mutex
+	version int64
+	era     int        // counts the times everything was forgotten
+	order   *list.List // of Portal, last used in front
+	byID    map[string]*list.Element
+}
+
+// NewCache makes a cache of at most size portals; 0 means DefaultCacheSize.
+func NewCache(r *Registry, size int) *Cache {
+	if size < 1 {
+		size = DefaultCacheSize
+	}
+	return &Cache{registry: r, size: size, version: -1, order: list.New(), byID: make(map[string]*list.Element)}
+}
+
+// Get returns a portal as [Registry.Get] does. What it points to is shared:
+// do not change it.
+func (c *Cache) Get(ctx context.Context, id string) (Portal, error) {
+	p, era, ok := c.look(id)
+	if ok {
+		return p, nil
+	}
+	p, err := c.registry.Get(ctx, id)
+	if err != nil {
+		return Portal{}, err
+	}
+	c.keep(p, era)
+	return p, nil
+}
+
+func (c *Cache) look(id string) (p Portal, era int, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e, ok := c.byID[id]
+	if !ok {
+		return Portal{}, c.era, false
+	}
+	c.order.MoveToFront(e)
+	return e.Value.(Portal), c.era, true
+}
+
+// keep adds a portal that was read in an era. What was read before everything
+// was forgotten may be old, and is not kept.
+func (c *Cache) keep(p Portal, era int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if era != c.era || c.byID[p.ID] != nil {
+		return
+	}
+	c.byID[p.ID] = c.order.PushFront(p)
+	if c.order.Len() > c.size {
+		last := c.order.Back()
+		delete(c.byID, c.order.Remove(last).(Portal).ID)
+	}
+}
+
+// Refresh forgets everything if the registry has changed since the last
+// Refresh, and reports whether it has; the first time it always has. When
+// Redis cannot be asked, the portals are kept.
+func (c *Cache) Refresh(ctx context.Context) (changed bool, err error) {
+	v, err := c.registry.Version(ctx)
+	if err != nil {
+		return false, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if v == c.version {
+		return false, nil
+	}
+	c.version = v
+	c.era++
+	c.order.Init()
+	clear(c.byID)
+	return true, nil
+}
+
+// Len is how many portals are kept at this moment.
+func (c *Cache) Len() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.order.Len()
+}

@@ -1,0 +1,103 @@
+// Command enqueue registers chat bots from files: it checks them, queues them,
+// follows them, and, with run, does the whole job in one process.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	// A reader that has gone is an error of a write, not the end of a process
+	// that still has requests on their way.
+	signal.Ignore(syscall.SIGPIPE)
+	ctx, stop := interruptible()
+	code := run(ctx, os.Args[1:], os.Environ(), stdio{os.Stdin, os.Stdout, os.Stderr})
+	stop()
+	os.Exit(code)
+}
+
+// errInterrupted is the cause of a context ended by Ctrl-C or SIGTERM.
+var errInterrupted = errors.New("interrupted")
+
+// interruptible returns a context that the first Ctrl-C or SIGTERM ends. A
+// second one ends the process at once.
+func interruptible() (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if _, ok := <-signals; !ok {
+			return
+		}
+		cancel(errInterrupted)
+		if _, ok := <-signals; ok {
+			os.Exit(exitInterrupted)
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		close(signals)
+		<-done
+	}
+}
+
+// stdio are a process's streams.
+type stdio struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// Exit statuses.
+const (
+	exitDone        = 0
+	exitFailed      = 1
+	exitUnfinished  = 2
+	exitRefused     = 3
+	exitInterrupted = 130
+)
+
+// exitError ends the command with a status of its own. err may be nil when
+// everything has been said.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit status %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+// run is the command, without its process.
+func run(ctx context.Context, args, environ []string, std stdio) int {
+	cmd := newRoot(environ, std)
+	cmd.SetArgs(args)
+	err := cmd.ExecuteContext(ctx)
+	if err == nil {
+		return exitDone
+	}
+	code := exitFailed
+	var exit *exitError
+	if errors.As(err, &exit) {
+		code, err = exit.code, exit.err
+	}
+	if errors.Is(err, errInterrupted) {
+		code = exitInterrupted
+	}
+	if err != nil {
+		_, _ = fmt.Fprintf(std.err, "enqueue: %v\n", err)
+	}
+	return code
+}

@@ -1,0 +1,290 @@
+// enqueue run: the whole job in one process.
+
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"botfleet/bitrix/portals"
+	"botfleet/cmd/internal/config"
+	"botfleet/cmd/internal/embedded"
+	"botfleet/cmd/internal/engine"
+	"botfleet/cmd/internal/redisconn"
+	"botfleet/cmd/internal/report"
+	"botfleet/cmd/internal/version"
+)
+
+type runFlags struct {
+	inputFlags
+	sandbox bool
+}
+
+func newRun(a *app) *cobra.Command {
+	var f runFlags
+	cmd := &cobra.Command{
+		Use:   "run [FILE]",
+		Short: "Register a file of rows: submit, work and report in this process",
+		Long: `Register the rows of FILE in one process, with an in-memory Redis unless
+REDIS_URL is set. Each row's result is written as it comes.
+
+With --sandbox the portals are answered for by this process itself, and nothing
+leaves the machine; without FILE it registers a built-in sample.
+
+Interrupted, the same command with the same --output goes on: rows that are
+registered already are skipped.`,
+		Example: "  enqueue run --sandbox\n  enqueue run --portals portals.csv --output results.jsonl bots.csv",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, err := a.config()
+			if err != nil {
+				return err
+			}
+			if !cfg.Given["HOLD_TTL"] {
+				// Nobody is there to release a portal while the command runs.
+				cfg.HoldTTL = 0
+			}
+			j := &job{app: a, cfg: cfg, flags: &f}
+			return j.run(cmd.Context(), args)
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().BoolVar(&f.sandbox, "sandbox", false, "answer for the portals in this process; without FILE, with sample rows")
+	return cmd
+}
+
+// job is one run command at work.
+type job struct {
+	*app
+	cfg   config.Config
+	flags *runFlags
+
+	entries   []portals.Entry
+	rows      rows
+	transport http.RoundTripper
+	private   bool // nobody else uses the Redis
+	base      *engine.Base
+	closers   []func()
+}
+
+func (j *job) run(ctx context.Context, args []string) error {
+	defer j.close()
+	if err := j.open(ctx, args); err != nil {
+		return err
+	}
+	if err := j.app.importPortals(ctx, j.base, j.entries); err != nil {
+		return err
+	}
+	if j.rows == nil {
+		var err error
+		j.rows, err = j.flags.openRows(ctx, args, j.std.in, func() ([]string, error) { return portalNames(ctx, j.base.Registry) })
+		if err != nil {
+			return inputError(err)
+		}
+		j.closers = append(j.closers, func() { _ = j.rows.Close() })
+	}
+	rep, err := j.inspect(ctx, j.cfg, j.rows, j.base.Registry, j.flags.skipInvalid)
+	if err != nil {
+		return err
+	}
+	s, file, err := j.app.results()
+	if err != nil {
+		return err
+	}
+	d := &delivery{
+		runs: j.base.Runs, label: filepath.Base(j.rows.Name()), rows: j.rows, report: rep, sink: s,
+	}
+	if file != nil {
+		d.skip = func(portal, code string) bool { _, ok := file.Registered(portal, code); return ok }
+	}
+	return errors.Join(j.work(ctx, d, file), s.close())
+}
+
+// open reads the portals and gets Redis, and the sandbox if there is one, ready.
+func (j *job) open(ctx context.Context, args []string) error {
+	var err error
+	if j.entries, err = j.flags.readPortals(j.cfg); err != nil {
+		return inputError(err)
+	}
+	if j.flags.sandbox {
+		if err := j.openSandbox(ctx, args); err != nil {
+			return err
+		}
+	}
+	url := j.cfg.RedisURL
+	if !j.cfg.Given["REDIS_URL"] {
+		mem, err := embedded.Start("")
+		if err != nil {
+			return err
+		}
+		j.closers = append(j.closers, mem.Close)
+		url, j.private = mem.URL(), true
+		if j.cfg.Keys.Empty() {
+			// It seals for as long as the process and its Redis live.
+			if j.cfg.Keys, err = portals.ParseKeys(portals.NewKey()); err != nil {
+				return err
+			}
+		}
+	}
+	redisconn.LogTo(j.cfg.Logger(j.std.err))
+	if j.base, err = engine.Open(ctx, j.cfg, url); err != nil {
+		return err
+	}
+	j.closers = append(j.closers, func() { _ = j.base.Close() })
+	return nil
+}
+
+// close undoes open, the other way round.
+func (j *job) close() {
+	for i := len(j.closers) - 1; i >= 0; i-- {
+		j.closers[i]()
+	}
+}
+
+// embeddedWindow is how many rows may wait in the embedded Redis at once.
+const embeddedWindow = 20_000
+
+// work starts a worker, submits the rows, and follows them to their end.
+func (j *job) work(ctx context.Context, d *delivery, file *report.Output) error {
+	kept := 0
+	if file != nil {
+		kept = file.Kept()
+	}
+	mark, err := j.prepare(ctx, d)
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	d.bar = j.progress(d.report.Rows, kept)
+	log := j.cfg.Logger(d.bar.Log())
+	if !j.cfg.Given["LOG_LEVEL"] {
+		j.cfg.LogLevel = "warn" // every outcome is in the results
+		log = j.cfg.Logger(d.bar.Log())
+	}
+	redisconn.LogTo(log)
+	w, err := j.base.StartWorker(ctx, j.cfg, engine.WorkerOptions{
+		Transport: j.transport, Private: j.private, Log: log, Version: version.String(),
+	})
+	if err != nil {
+		d.bar.Done()
+		return err
+	}
+	err = j.deliver(ctx, d, w)
+	d.bar.Done()
+	return j.conclude(d, err, mark, began)
+}
+
+// prepare opens the run: a new one, or on a lasting Redis the one that the
+// same command was interrupted in.
+func (j *job) prepare(ctx context.Context, d *delivery) (mark string, err error) {
+	if j.private {
+		d.window, d.forget = embeddedWindow, true
+		d.client = j.base.Client(0)
+		return "", j.beginRun(ctx, d, "")
+	}
+	d.client = j.base.Client(j.cfg.ResultTTL)
+	given := ""
+	if j.common.output != "" {
+		mark = bookmark(j.common.output, j.rows.Name())
+		if given, err = j.base.Runs.Bookmarked(ctx, mark); err != nil {
+			return "", err
+		}
+	}
+	if given != "" {
+		if _, err := j.base.Runs.Get(ctx, given); err == nil {
+			j.say("going on with run %s", given)
+			return mark, j.beginRun(ctx, d, given)
+		}
+	}
+	if err := j.beginRun(ctx, d, ""); err != nil || mark == "" {
+		return mark, err
+	}
+	return mark, j.base.Runs.Bookmark(ctx, mark, d.run)
+}
+
+// bookmark names a command by its output and input on this machine.
+func bookmark(output, input string) string {
+	host, _ := os.Hostname() // without one, the paths have to do
+	abs, err := filepath.Abs(output)
+	if err != nil {
+		abs = output
+	}
+	sum := sha256.Sum256([]byte(host + "\x00" + abs + "\x00" + input))
+	return hex.EncodeToString(sum[:16])
+}
+
+// deliver runs submission and following side by side, and ends both and the
+// worker before it returns.
+func (j *job) deliver(ctx context.Context, d *delivery, w *engine.Worker) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	submitted := make(chan error, 1)
+	go func() {
+		err := d.submit(ctx)
+		if err != nil {
+			cancel(err)
+		}
+		submitted <- err
+	}()
+	lost := make(chan struct{})
+	go func() {
+		defer close(lost)
+		select {
+		case err := <-w.Lost():
+			cancel(err)
+		case <-ctx.Done():
+		}
+	}()
+	err := d.follow(ctx)
+	cancel(err)
+	<-submitted
+	<-lost
+	if stopping := w.Stop(); err == nil {
+		err = stopping
+	}
+	if err != nil {
+		// What ended while the worker stopped is a result too.
+		rest, stop := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer stop()
+		err = errors.Join(err, d.last(rest))
+	}
+	return err
+}
+
+// conclude says how it ended, and how to go on.
+func (j *job) conclude(d *delivery, err error, mark string, began time.Time) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	info, getting := j.base.Runs.Get(ctx, d.run)
+	if getting == nil {
+		j.say("%s", summary(info.Counts, d.skipped, time.Since(began)))
+	}
+	if err != nil {
+		if d.sink != nil && j.common.output != "" {
+			j.say("the same command goes on where this one ended; %s keeps what is registered", j.common.output)
+		} else if !j.private {
+			j.say("the rows wait in Redis; a worker, or enqueue submit --run %s, goes on with them", d.run)
+		}
+		return err
+	}
+	if getting != nil {
+		return getting
+	}
+	if err := noteHandlers(ctx, j.base, d.report); err != nil {
+		return err
+	}
+	if mark != "" {
+		if err := j.base.Runs.DropBookmark(ctx, mark); err != nil {
+			return err
+		}
+	}
+	return ended(info.Counts)
+}

@@ -1,0 +1,243 @@
+// enqueue status: how runs are getting on.
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"sort"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/spf13/cobra"
+
+	"botfleet/bitrix/portals"
+	"botfleet/cmd/internal/engine"
+	"botfleet/cmd/internal/report"
+	"botfleet/tasks"
+	"botfleet/tasks/runs"
+)
+
+func newStatus(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "status [RUN]",
+		Short: "Show runs, or one run: counts, rate, what waits and for what",
+		Long: `Show the newest runs, or one run: its counts, how fast it is, what its waiting
+rows wait for, and when it will be done at this rate.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, err := a.config()
+			if err != nil {
+				return err
+			}
+			base, err := engine.Open(cmd.Context(), cfg, cfg.RedisURL)
+			if err != nil {
+				return err
+			}
+			defer func() { _ = base.Close() }()
+			if len(args) == 0 {
+				return a.listRuns(cmd.Context(), base)
+			}
+			return a.oneRun(cmd.Context(), base, args[0])
+		},
+	}
+}
+
+// runStatus is a run as status prints it.
+type runStatus struct {
+	Run        string    `json:"run"`
+	Label      string    `json:"label"`
+	State      string    `json:"state"` // submitting, running, done
+	Created    time.Time `json:"created"`
+	Queued     int       `json:"queued"`
+	Registered int       `json:"registered"`
+	Dead       int       `json:"dead"`
+	Refused    int       `json:"refused"`
+	Duplicate  int       `json:"duplicate"`
+	Waiting    int       `json:"waiting"`
+	// Rate, ETA and WaitsFor are given for one run only.
+	Rate     float64        `json:"rows_per_second,omitempty"`
+	ETA      *time.Time     `json:"eta,omitempty"`
+	WaitsFor map[string]int `json:"waits_for,omitempty"`
+	Sampled  bool           `json:"waits_for_is_a_sample,omitempty"`
+}
+
+func statusOf(i runs.Info) runStatus {
+	state := "running"
+	switch {
+	case i.Open:
+		state = "submitting"
+	case i.Finished():
+		state = "done"
+	}
+	c := i.Counts
+	return runStatus{
+		Run: i.ID, Label: i.Label, State: state, Created: i.Created.UTC(), Queued: c.Queued, Registered: c.Registered,
+		Dead: c.Dead, Refused: c.Refused, Duplicate: c.Duplicate, Waiting: c.Waiting,
+	}
+}
+
+// listedRuns is how many runs status lists.
+const listedRuns = 50
+
+func (a *app) listRuns(ctx context.Context, base *engine.Base) error {
+	infos, err := base.Runs.List(ctx, listedRuns)
+	if err != nil {
+		return err
+	}
+	if a.stdoutFormat() != report.Table {
+		return a.printJSON(infos)
+	}
+	if len(infos) == 0 {
+		_, err := fmt.Fprintln(a.std.out, "no runs")
+		return err
+	}
+	w := tabwriter.NewWriter(a.std.out, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(w, "RUN\tINPUT\tSTATE\tCREATED\tQUEUED\tREGISTERED\tDEAD\tREFUSED\tDUPLICATE\tWAITING")
+	for _, i := range infos {
+		s := statusOf(i)
+		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", s.Run, report.Clean(s.Label), s.State,
+			s.Created.Local().Format("2006-01-02 15:04"), report.Count(s.Queued), report.Count(s.Registered), report.Count(s.Dead),
+			report.Count(s.Refused), report.Count(s.Duplicate), report.Count(s.Waiting))
+	}
+	return w.Flush()
+}
+
+func (a *app) printJSON(infos []runs.Info) error {
+	enc := json.NewEncoder(a.std.out)
+	for _, i := range infos {
+		if err := enc.Encode(statusOf(i)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *app) oneRun(ctx context.Context, base *engine.Base, id string) error {
+	info, err := base.Runs.Get(ctx, id)
+	if err != nil {
+		return err
+	}
+	s := statusOf(info)
+	if info.Counts.Waiting > 0 {
+		if s.Rate, err = base.Runs.Rate(ctx, id); err != nil {
+			return err
+		}
+		if s.Rate > 0 {
+			eta := time.Now().Add(time.Duration(float64(info.Counts.Waiting) / s.Rate * float64(time.Second))).UTC().Truncate(time.Second)
+			s.ETA = &eta
+		}
+		if s.WaitsFor, s.Sampled, err = waitsFor(ctx, base, id, info.Counts.Waiting); err != nil {
+			return err
+		}
+	}
+	if a.stdoutFormat() != report.Table {
+		return json.NewEncoder(a.std.out).Encode(s)
+	}
+	a.printRun(a.std.out, s)
+	return printHolds(ctx, a.std.out, base.Registry)
+}
+
+func (a *app) printRun(w io.Writer, s runStatus) {
+	_, _ = fmt.Fprintf(w, "run %s (%s), %s, begun %s\n", s.Run, report.Clean(s.Label), s.State, s.Created.Local().Format("2006-01-02 15:04:05"))
+	_, _ = fmt.Fprintf(w, "%s queued: %s registered, %s dead, %s refused, %s duplicate, %s waiting\n", report.Count(s.Queued),
+		report.Count(s.Registered), report.Count(s.Dead), report.Count(s.Refused), report.Count(s.Duplicate), report.Count(s.Waiting))
+	if s.ETA != nil {
+		_, _ = fmt.Fprintf(w, "%s lately; at this rate done in about %s\n", report.Rate(s.Rate), report.Duration(time.Until(*s.ETA)))
+	}
+	reasons := make([]string, 0, len(s.WaitsFor))
+	for r := range s.WaitsFor {
+		reasons = append(reasons, r)
+	}
+	sort.Slice(reasons, func(i, j int) bool { return s.WaitsFor[reasons[i]] > s.WaitsFor[reasons[j]] })
+	about := ""
+	if s.Sampled {
+		about = "about "
+	}
+	for _, r := range reasons {
+		_, _ = fmt.Fprintf(w, "  %s%s: %s\n", about, report.Count(s.WaitsFor[r]), report.Clean(r))
+	}
+}
+
+func printHolds(ctx context.Context, w io.Writer, r *portals.Registry) error {
+	held, err := r.Held(ctx)
+	if err != nil || len(held) == 0 {
+		return err
+	}
+	_, _ = fmt.Fprintf(w, "%s portals are held:\n", report.Count(len(held)))
+	shown := 0
+	for id, h := range held {
+		if shown++; shown > shownWarnings {
+			_, _ = fmt.Fprintf(w, "  … and %s more\n", report.Count(len(held)-shownWarnings))
+			break
+		}
+		name := id
+		if p, err := r.Get(ctx, id); err == nil {
+			name = p.Name
+		}
+		_, _ = fmt.Fprintf(w, "  %s since %s: %s\n", name, h.Since.Local().Format("2006-01-02 15:04:05"), report.Clean(h.Reason))
+	}
+	return nil
+}
+
+// sampleTasks is how many put-off tasks of each queue are looked at to tell
+// what rows wait for.
+const sampleTasks = 2000
+
+// waitsFor counts a run's waiting rows by what they wait for. When not all
+// could be looked at the counts are scaled up from a sample.
+func waitsFor(ctx context.Context, base *engine.Base, run string, waiting int) (map[string]int, bool, error) {
+	queues, err := base.Registry.Queues(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	all := map[string]int{}
+	seen, sampled := 0, false
+	for _, q := range queues {
+		for page := 1; page <= sampleTasks/pageSize; page++ {
+			list, err := base.Inspector.ListRetryTasks(q, asynq.PageSize(pageSize), asynq.Page(page))
+			if err != nil {
+				break // a queue that nothing was ever put into
+			}
+			for _, t := range list {
+				if p, err := tasks.DecodePayload(t.Payload); err == nil && p.Run == run {
+					all[reasonOf(t.LastErr)]++
+					seen++
+				}
+			}
+			if len(list) < pageSize {
+				break
+			}
+			sampled = sampled || page == sampleTasks/pageSize
+		}
+	}
+	if rest := waiting - seen; rest > 0 {
+		if sampled && seen > 0 {
+			for r, n := range all {
+				all[r] = n * waiting / seen
+			}
+		} else {
+			all["queued, or in work"] = rest
+		}
+	}
+	return all, sampled, nil
+}
+
+const pageSize = 500
+
+// reasonOf is the reason in a put-off task's last error, without its time.
+func reasonOf(lastErr string) string {
+	if i := strings.LastIndex(lastErr, ", until "); i > 0 {
+		lastErr = lastErr[:i]
+	}
+	if strings.HasPrefix(lastErr, "attempt ") {
+		if _, rest, ok := strings.Cut(lastErr, ": "); ok {
+			return "the next attempt after " + rest
+		}
+	}
+	return lastErr
+}

@@ -1,0 +1,210 @@
+// enqueue submit: rows into Redis, for workers elsewhere.
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"botfleet/bitrix/portals"
+	"botfleet/cmd/internal/config"
+	"botfleet/cmd/internal/engine"
+	"botfleet/cmd/internal/intake"
+	"botfleet/cmd/internal/report"
+	"botfleet/tasks/runs"
+)
+
+type submitFlags struct {
+	inputFlags
+	run    string
+	wait   bool
+	dryRun bool
+}
+
+func newSubmit(a *app) *cobra.Command {
+	var f submitFlags
+	cmd := &cobra.Command{
+		Use:   "submit FILE",
+		Short: "Queue a file of rows in Redis, for a worker to register",
+		Long: `Queue the rows of FILE and print the id of their run, before the first row is
+queued. A worker registers them. When it is interrupted, --run ID with the same
+FILE queues what is missing, and nothing twice.`,
+		Example: "  enqueue submit --portals portals.csv --wait bots.csv",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, err := a.config()
+			if err != nil {
+				return err
+			}
+			if f.dryRun {
+				return a.check(cmd.Context(), cfg, &f.inputFlags, args)
+			}
+			return a.submit(cmd.Context(), cfg, &f, args)
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().StringVar(&f.run, "run", "", "go on with this run")
+	cmd.Flags().BoolVar(&f.wait, "wait", false, "follow the run to its end, and write its results")
+	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "only check, as the check command does")
+	return cmd
+}
+
+func (a *app) submit(ctx context.Context, cfg config.Config, f *submitFlags, args []string) error {
+	entries, err := f.readPortals(cfg)
+	if err != nil {
+		return inputError(err)
+	}
+	base, err := engine.Open(ctx, cfg, cfg.RedisURL)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = base.Close() }()
+	if err := a.importPortals(ctx, base, entries); err != nil {
+		return err
+	}
+	rows, err := f.openRows(ctx, args, a.std.in, func() ([]string, error) { return portalNames(ctx, base.Registry) })
+	if err != nil {
+		return inputError(err)
+	}
+	defer func() { _ = rows.Close() }()
+	rep, err := a.inspect(ctx, cfg, rows, base.Registry, f.skipInvalid)
+	if err != nil {
+		return err
+	}
+	d := &delivery{
+		client: base.Client(cfg.ResultTTL), runs: base.Runs, run: f.run, label: filepath.Base(rows.Name()), rows: rows, report: rep,
+	}
+	if err := a.beginRun(ctx, d, f.run); err != nil {
+		return err
+	}
+	if f.wait {
+		_, _ = fmt.Fprintf(a.std.err, "run %s\n", d.run)
+	} else {
+		_, _ = fmt.Fprintln(a.std.out, d.run)
+	}
+	return a.submitAndFollow(ctx, base, d, f.wait)
+}
+
+// importPortals stores the portals of a file.
+func (a *app) importPortals(ctx context.Context, base *engine.Base, entries []portals.Entry) error {
+	if len(entries) == 0 {
+		return nil
+	}
+	got, err := base.Registry.Import(ctx, entries)
+	if errors.Is(err, portals.ErrNoKey) {
+		return fmt.Errorf("the portals' credentials are kept sealed: %w", err)
+	}
+	if err != nil {
+		return err
+	}
+	a.say("portals: %s added, %s updated, %s unchanged", report.Count(got.Added), report.Count(got.Updated), report.Count(got.Unchanged))
+	return nil
+}
+
+// say tells a person something, unless --quiet.
+func (a *app) say(format string, args ...any) {
+	if !a.common.quiet {
+		_, _ = fmt.Fprintf(a.std.err, format+"\n", args...)
+	}
+}
+
+// beginRun opens a new run, or takes up the one given.
+func (a *app) beginRun(ctx context.Context, d *delivery, given string) error {
+	if given != "" {
+		if _, err := d.runs.Get(ctx, given); err != nil {
+			return err
+		}
+		return d.begin(ctx)
+	}
+	var err error
+	if d.run, err = runs.NewID(); err != nil {
+		return err
+	}
+	return d.begin(ctx)
+}
+
+func (a *app) submitAndFollow(ctx context.Context, base *engine.Base, d *delivery, wait bool) error {
+	began := time.Now()
+	if err := d.submit(ctx); err != nil {
+		return a.broken(d, err)
+	}
+	if err := noteHandlers(ctx, base, d.report); err != nil {
+		return err
+	}
+	r := d.receipt
+	a.say("queued %s rows in %s%s", report.Count(r.queued), report.Duration(time.Since(began)), also(r))
+	if !wait {
+		if r.refused > 0 {
+			return &exitError{code: exitUnfinished}
+		}
+		return nil
+	}
+	return a.follow(ctx, d, began)
+}
+
+func also(r receipts) string {
+	s := ""
+	for _, p := range []struct {
+		n    int
+		what string
+	}{{r.registered, "registered already"}, {r.refused, "refused"}, {r.duplicate, "duplicates of waiting rows"}} {
+		if p.n > 0 {
+			s += fmt.Sprintf(", %s %s", report.Count(p.n), p.what)
+		}
+	}
+	return s
+}
+
+// broken says what got in before a submission ended early, and how to go on.
+func (a *app) broken(d *delivery, err error) error {
+	r := d.receipt
+	got := r.queued + r.registered + r.refused + r.duplicate
+	return fmt.Errorf("%w\n%s of %s rows got in; go on with the same command and --run %s", err, report.Count(got), report.Count(d.report.Rows), d.run)
+}
+
+// follow shows a run's progress and writes its results.
+func (a *app) follow(ctx context.Context, d *delivery, began time.Time) error {
+	s, _, err := a.results()
+	if err != nil {
+		return err
+	}
+	d.sink, d.bar = s, a.progress(d.report.Rows, 0)
+	err = d.follow(ctx)
+	d.bar.Done()
+	if closing := s.close(); err == nil {
+		err = closing
+	}
+	if errors.Is(err, errInterrupted) {
+		a.say("the run goes on without this command; see it with: enqueue status %s", d.run)
+	}
+	if err != nil {
+		return err
+	}
+	info, err := d.runs.Get(ctx, d.run)
+	if err != nil {
+		return err
+	}
+	a.say("%s", summary(info.Counts, 0, time.Since(began)))
+	return ended(info.Counts)
+}
+
+func (a *app) progress(total, done int) *report.Progress {
+	return report.NewProgress(a.std.err, report.ProgressOptions{
+		Terminal: terminal(a.std.err) > 0, Quiet: a.common.quiet, Total: total, Done: done, Width: terminal(a.std.err),
+	})
+}
+
+// noteHandlers keeps which handler URLs each application uses, so that a later
+// run that changes them is warned.
+func noteHandlers(ctx context.Context, base *engine.Base, rep *intake.Report) error {
+	notes := make([]portals.HandlerNote, len(rep.Handlers))
+	for i, h := range rep.Handlers {
+		notes[i] = portals.HandlerNote{PortalID: h.PortalID, App: h.Application, Digest: h.Digest}
+	}
+	return base.Registry.NoteAllHandlers(ctx, notes)
+}

@@ -1,0 +1,210 @@
+// Package config reads the settings that worker and enqueue share: environment
+// variables, each with a flag that beats it.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"net"
+	"net/url"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/caarlos0/env/v11"
+	"github.com/spf13/pflag"
+
+	"botfleet/bitrix"
+	"botfleet/bitrix/portals"
+	"botfleet/tasks/dispatch"
+)
+
+// Config is every setting, checked.
+type Config struct {
+	RedisURL       string        `env:"REDIS_URL" envDefault:"redis://127.0.0.1:6379/0" help:"where Redis is: redis://, rediss://, redis-sentinel:// or redis-cluster://"`
+	Concurrency    int           `env:"CONCURRENCY" envDefault:"1024" help:"rows worked on at once by one worker"`
+	Shards         int           `env:"SHARDS" envDefault:"4" help:"queues that new portals are spread over"`
+	BatchSize      int           `env:"BATCH_SIZE" envDefault:"50" help:"most registrations in one request, at most 50"`
+	Batch          string        `env:"BATCH" envDefault:"auto" help:"when registrations share a request: auto (when a limit binds), always, off"`
+	PortalParallel int           `env:"PORTAL_PARALLEL" envDefault:"4" help:"requests on their way to one portal at once"`
+	MaxRPS         float64       `env:"MAX_RPS" envDefault:"0" help:"most requests a second of this process to all portals; 0 = no limit"`
+	RequestTimeout time.Duration `env:"REQUEST_TIMEOUT" envDefault:"65s" help:"longest that one request may take"`
+	MaxAttempts    int           `env:"MAX_ATTEMPTS" envDefault:"8" help:"calls that a row may cost before it is dead"`
+	HoldTTL        time.Duration `env:"HOLD_TTL" envDefault:"24h" help:"how long rows wait for a held portal before they are dead (enqueue run: 0)"`
+	ResultTTL      time.Duration `env:"RESULT_TTL" envDefault:"168h" help:"how long a run and its results are kept after its end"`
+	Shutdown       time.Duration `env:"SHUTDOWN_TIMEOUT" envDefault:"75s" help:"longest that a worker takes to stop"`
+	HTTPAddr       string        `env:"HTTP_ADDR" envDefault:"127.0.0.1:8080" help:"where the worker serves /healthz and /readyz"`
+	SecretsKey     string        `env:"SECRETS_KEY" help:"base64 of 32 bytes that seals credentials in Redis; several, comma-separated: the first seals, all open" secret:"true"`
+	Insecure       string        `env:"ALLOW_INSECURE_PORTALS" help:"hosts and networks where http and non-public addresses are allowed, or true for all"`
+	LogLevel       string        `env:"LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error"`
+	LogFormat      string        `env:"LOG_FORMAT" envDefault:"text" help:"text or json"`
+
+	// Given holds the names of the variables that the user has set.
+	Given map[string]bool `env:"-"`
+	// Keys and Endpoints are SECRETS_KEY and ALLOW_INSECURE_PORTALS, read.
+	Keys      portals.Keyring  `env:"-"`
+	Endpoints bitrix.Endpoints `env:"-"`
+}
+
+// Flags are the settings as command-line flags, which beat the environment.
+// Secrets have none: a command line is there for every user of a machine to read.
+type Flags struct{ set *pflag.FlagSet }
+
+// AddFlags adds a flag for each setting: REQUEST_TIMEOUT becomes --request-timeout.
+func AddFlags(set *pflag.FlagSet) Flags {
+	for _, f := range fields() {
+		if !f.secret {
+			set.String(flagName(f.name), "", f.help+" ("+f.name+"; default "+orNone(f.def)+")")
+		}
+	}
+	return Flags{set}
+}
+
+// Load reads the settings from environ ("NAME=value" lines) and flags. Its
+// error names all that is wrong at once.
+func Load(environ []string, flags Flags) (Config, error) {
+	vars := env.ToMap(environ)
+	c := Config{Given: map[string]bool{}}
+	var bad []error
+	for _, f := range fields() {
+		if fl := flags.lookup(f); fl != nil && fl.Changed {
+			vars[f.name] = fl.Value.String()
+			if f.name == "REDIS_URL" && hasPassword(fl.Value.String()) {
+				bad = append(bad, errors.New("--redis-url: a password in a flag can be read by every user of this machine: put it into REDIS_URL"))
+			}
+		}
+		// An empty variable is one that is not set: that is how most tools unset one.
+		if strings.TrimSpace(vars[f.name]) == "" {
+			delete(vars, f.name)
+		} else {
+			c.Given[f.name] = true
+		}
+	}
+	bad = append(bad, parse(&c, vars)...)
+	if len(bad) == 0 {
+		bad = c.check()
+	}
+	if len(bad) > 0 {
+		return Config{}, errors.Join(bad...)
+	}
+	return c, nil
+}
+
+func (f Flags) lookup(fd field) *pflag.Flag {
+	if f.set == nil {
+		return nil
+	}
+	return f.set.Lookup(flagName(fd.name))
+}
+
+func hasPassword(raw string) bool {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return strings.Contains(raw, "@")
+	}
+	_, has := u.User.Password()
+	return has
+}
+
+// parse fills c from vars, and returns one error for each variable that cannot be read.
+func parse(c *Config, vars map[string]string) []error {
+	err := env.ParseWithOptions(c, env.Options{Environment: vars})
+	if err == nil {
+		return nil
+	}
+	var all env.AggregateError
+	if !errors.As(err, &all) {
+		return []error{err}
+	}
+	var bad []error
+	for _, e := range all.Errors {
+		var pe env.ParseError
+		if !errors.As(e, &pe) {
+			bad = append(bad, e)
+			continue
+		}
+		name := envName(pe.Name)
+		bad = append(bad, fmt.Errorf("%s: %q is not %s", name, vars[name], kindInWords(pe.Type)))
+	}
+	return bad
+}
+
+func kindInWords(t reflect.Type) string {
+	switch {
+	case t == reflect.TypeFor[time.Duration]():
+		return "a duration such as 65s, 5m or 24h"
+	case t.Kind() == reflect.Int:
+		return "a whole number"
+	case t.Kind() == reflect.Float64:
+		return "a number"
+	}
+	return "a " + t.String()
+}
+
+// check returns everything that is wrong with values that could be read.
+func (c *Config) check() []error {
+	var bad []error
+	must := func(ok bool, name string, value any, want string) {
+		if !ok {
+			bad = append(bad, fmt.Errorf("%s: %v: %s", name, value, want))
+		}
+	}
+	must(c.Concurrency >= 1 && c.Concurrency <= 4096, "CONCURRENCY", c.Concurrency,
+		"1 to 4096 are possible: above that the engine slows down; start more workers instead")
+	must(c.Shards >= 1 && c.Shards <= 64, "SHARDS", c.Shards, "1 to 64 are possible")
+	must(c.BatchSize >= 1 && c.BatchSize <= 50, "BATCH_SIZE", c.BatchSize, "1 to 50 are possible, which is what a portal takes")
+	must(c.PortalParallel >= 1 && c.PortalParallel <= 64, "PORTAL_PARALLEL", c.PortalParallel, "1 to 64 are possible")
+	must(c.MaxRPS >= 0 && !math.IsInf(c.MaxRPS, 0) && !math.IsNaN(c.MaxRPS), "MAX_RPS", c.MaxRPS, "it is a number of requests a second, or 0")
+	must(c.RequestTimeout >= 100*time.Millisecond && c.RequestTimeout <= 10*time.Minute, "REQUEST_TIMEOUT", c.RequestTimeout, "100ms to 10m are possible")
+	must(c.MaxAttempts >= 1 && c.MaxAttempts <= 1000, "MAX_ATTEMPTS", c.MaxAttempts, "1 to 1000 are possible")
+	must(c.HoldTTL >= 0, "HOLD_TTL", c.HoldTTL, "it cannot be negative")
+	must(c.ResultTTL >= time.Minute, "RESULT_TTL", c.ResultTTL, "at least 1m")
+	must(c.Shutdown >= time.Second, "SHUTDOWN_TIMEOUT", c.Shutdown, "at least 1s")
+	must(oneOf(c.Batch, string(dispatch.Auto), string(dispatch.Always), string(dispatch.Off)), "BATCH", c.Batch, "it is auto, always or off")
+	must(oneOf(c.LogFormat, "text", "json"), "LOG_FORMAT", c.LogFormat, "it is text or json")
+	_, err := c.level()
+	must(err == nil, "LOG_LEVEL", c.LogLevel, "it is debug, info, warn or error")
+	_, _, err = net.SplitHostPort(c.HTTPAddr)
+	must(err == nil, "HTTP_ADDR", c.HTTPAddr, "it is host:port, such as 127.0.0.1:8080")
+
+	if c.Endpoints, err = bitrix.ParseEndpoints(c.Insecure); err != nil {
+		bad = append(bad, fmt.Errorf("ALLOW_INSECURE_PORTALS: %w", err))
+	}
+	if c.SecretsKey != "" {
+		if c.Keys, err = portals.ParseKeys(c.SecretsKey); err != nil {
+			bad = append(bad, fmt.Errorf("SECRETS_KEY: %w", err))
+		}
+	}
+	return bad
+}
+
+func oneOf(s string, words ...string) bool {
+	for _, w := range words {
+		if s == w {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *Config) level() (slog.Level, error) {
+	var l slog.Level
+	err := l.UnmarshalText([]byte(c.LogLevel))
+	return l, err
+}
+
+// Logger returns a logger on w as the settings ask for it.
+func (c *Config) Logger(w io.Writer) *slog.Logger {
+	l, err := c.level()
+	if err != nil {
+		l = slog.LevelInfo
+	}
+	o := &slog.HandlerOptions{Level: l}
+	if c.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, o))
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}

@@ -1,0 +1,272 @@
+// Package engine puts the parts together: what both commands need on a Redis,
+// and the worker that `worker` and `enqueue run` have in common.
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"botfleet/bitrix"
+	"botfleet/bitrix/portals"
+	"botfleet/cmd/internal/config"
+	"botfleet/cmd/internal/redisconn"
+	"botfleet/ratelimit"
+	"botfleet/tasks"
+	"botfleet/tasks/dispatch"
+	"botfleet/tasks/runs"
+)
+
+// Base is what producers and workers need on one Redis.
+type Base struct {
+	Redis redis.UniversalClient
+	// Registry finds portals without opening their credentials.
+	Registry  *portals.Registry
+	Runs      *runs.Store
+	Inspector *asynq.Inspector
+
+	conn  redisconn.Config
+	queue redis.UniversalClient // asynq's own: it waits out an outage
+}
+
+// Open connects to a Redis and checks that it can be worked with. Close ends it.
+func Open(ctx context.Context, cfg config.Config, redisURL string) (*Base, error) {
+	conn, err := redisconn.Parse(redisURL)
+	if err != nil {
+		return nil, fmt.Errorf("REDIS_URL: %w", err)
+	}
+	if err := conn.Check(ctx); err != nil {
+		return nil, err
+	}
+	b := &Base{conn: conn, Redis: conn.Client(redisconn.Store), queue: conn.Client(redisconn.Engine)}
+	b.Registry = portals.New(b.Redis, cfg.Keys, portals.Options{Shards: cfg.Shards, WithoutSecrets: true})
+	b.Runs = runs.New(b.Redis, runs.Options{TTL: cfg.ResultTTL})
+	b.Inspector = asynq.NewInspectorFromRedisClient(b.Redis)
+	return b, nil
+}
+
+// Client returns a client that submits registrations. retention is how long a
+// registered bot is remembered.
+func (b *Base) Client(retention time.Duration) *tasks.Client {
+	return tasks.NewClient(tasks.ClientConfig{
+		Queue: asynq.NewClientFromRedisClient(b.Redis), Inspector: b.Inspector,
+		Portals: b.Registry, Runs: b.Runs, Retention: retention,
+	})
+}
+
+// Close ends the connections.
+func (b *Base) Close() error { return errors.Join(b.Redis.Close(), b.queue.Close()) }
+
+// WorkerOptions are what distinguishes one worker from another.
+type WorkerOptions struct {
+	// Transport replaces the client's own, as the sandbox does. Nil: none.
+	Transport http.RoundTripper
+	// Private is set when nobody else uses the Redis: marks of calls on their
+	// way need not outlive the process, and looking often costs nobody.
+	Private bool
+	Log     *slog.Logger
+	Version string
+}
+
+// Worker is a running worker.
+type Worker struct {
+	base   *Base
+	cfg    config.Config
+	log    *slog.Logger
+	gate   *ratelimit.Local
+	cache  *portals.Cache
+	caller *bitrix.Client
+	tasks  *tasks.Worker
+	solo   *tasks.Solo
+	care   chan struct{} // closed when the caretaking goroutine has ended
+	cancel context.CancelFunc
+}
+
+// StartWorker starts a worker, which Stop ends. It returns an error that wraps
+// [tasks.ErrNotAlone] when another worker is alive on the same Redis.
+func (b *Base) StartWorker(ctx context.Context, cfg config.Config, o WorkerOptions) (*Worker, error) {
+	solo, err := tasks.Claim(ctx, b.Redis, who())
+	if err != nil {
+		return nil, err
+	}
+	w := &Worker{base: b, cfg: cfg, log: o.Log, solo: solo, care: make(chan struct{})}
+	if err := w.start(ctx, o); err != nil {
+		return nil, errors.Join(err, solo.Release(context.WithoutCancel(ctx)))
+	}
+	return w, nil
+}
+
+// who names this process to people.
+func who() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown host"
+	}
+	return fmt.Sprintf("process %d on %s, started %s", os.Getpid(), host, time.Now().UTC().Format("2006-01-02 15:04:05.000 UTC"))
+}
+
+func (w *Worker) start(ctx context.Context, o WorkerOptions) error {
+	marks := ratelimit.NewRedisMarks(w.base.Redis)
+	if o.Private {
+		marks = nil
+	}
+	w.gate = ratelimit.NewLocal(ratelimit.Config{
+		Parallel: w.cfg.PortalParallel, MaxRPS: w.cfg.MaxRPS, Marks: marks,
+		TicketTTL: w.cfg.RequestTimeout + time.Minute,
+	})
+	if w.cfg.Keys.Empty() {
+		return portals.ErrNoKey
+	}
+	opened := portals.New(w.base.Redis, w.cfg.Keys, portals.Options{Shards: w.cfg.Shards})
+	w.cache = portals.NewCache(opened, cachedPortals)
+	if err := w.loadHolds(ctx); err != nil {
+		return err
+	}
+	w.caller = bitrix.NewClient(bitrix.Config{
+		UserAgent: "botfleet/" + o.Version, Endpoints: w.cfg.Endpoints,
+		Timeout: w.cfg.RequestTimeout, Transport: o.Transport,
+	})
+	do := dispatch.New(dispatch.Config{
+		Gate: w.gate, Caller: w.caller, Holds: w.base.Registry, Log: w.log,
+		Parallel: w.cfg.PortalParallel, BatchSize: w.cfg.BatchSize, Batching: dispatch.Batching(w.cfg.Batch),
+		RequestTimeout: w.cfg.RequestTimeout, Slots: w.cfg.Concurrency,
+	})
+	queues, err := w.queues(ctx)
+	if err != nil {
+		return err
+	}
+	w.tasks = tasks.NewWorker(tasks.WorkerConfig{
+		Redis: w.base.queue, Dispatcher: do, Queues: queues,
+		Handler: &tasks.Handler{
+			Runs: w.base.Runs, Portals: w.cache, Do: do, Log: w.log, Now: time.Now,
+			Policy: tasks.Policy{MaxAttempts: w.cfg.MaxAttempts, HoldTTL: w.cfg.HoldTTL},
+		},
+		Concurrency: w.cfg.Concurrency, ShutdownTimeout: w.cfg.Shutdown, Eager: o.Private, Log: w.log,
+	})
+	if err := w.tasks.Start(); err != nil {
+		return err
+	}
+	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	w.cancel = cancel
+	go func() {
+		defer close(w.care)
+		w.takeCare(run)
+	}()
+	return nil
+}
+
+// cachedPortals is how many opened portals a worker keeps at hand.
+const cachedPortals = 10_000
+
+// queues are all queues that exist, and those that new portals will get.
+func (w *Worker) queues(ctx context.Context) ([]string, error) {
+	names, err := w.base.Registry.Queues(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("find the queues: %w", err)
+	}
+	return names, nil
+}
+
+// loadHolds tells the gate which portals are held.
+func (w *Worker) loadHolds(ctx context.Context) error {
+	held, err := w.base.Registry.Held(ctx)
+	if err != nil {
+		return fmt.Errorf("find the held portals: %w", err)
+	}
+	for id, h := range held {
+		if err := w.gate.Hold(ctx, id, ratelimit.Hold{Reason: h.Reason, Since: h.Since}); err != nil {
+			return err
+		}
+	}
+	for _, p := range w.gate.Closed() {
+		if _, ok := held[p.Portal]; ok || p.Closed != ratelimit.Held {
+			continue
+		}
+		if err := w.gate.Release(ctx, p.Portal); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const (
+	careEvery  = time.Second
+	sweepEvery = time.Minute
+)
+
+// takeCare keeps the worker up to date with the registry, and ends runs that
+// nobody else has ended.
+func (w *Worker) takeCare(ctx context.Context) {
+	tick := time.NewTicker(careEvery)
+	defer tick.Stop()
+	var swept time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if err := w.refresh(ctx); err != nil && ctx.Err() == nil {
+			w.log.Warn("portals could not be read again", "err", err)
+		}
+		if time.Since(swept) < sweepEvery {
+			continue
+		}
+		swept = time.Now()
+		if err := w.base.Runs.Sweep(ctx); err != nil && ctx.Err() == nil {
+			w.log.Warn("runs could not be swept", "err", err)
+		}
+	}
+}
+
+// refresh takes over what has changed in the registry.
+func (w *Worker) refresh(ctx context.Context) error {
+	changed, err := w.cache.Refresh(ctx)
+	if err != nil || !changed {
+		return err
+	}
+	if err := w.loadHolds(ctx); err != nil {
+		return err
+	}
+	queues, err := w.queues(ctx)
+	if err != nil {
+		return err
+	}
+	return w.tasks.Serve(queues)
+}
+
+// Lost receives an error when the worker must stop at once, because another
+// has taken its place.
+func (w *Worker) Lost() <-chan error { return w.solo.Lost() }
+
+// Pause stops taking tasks; those in work go on.
+func (w *Worker) Pause() { w.tasks.Pause() }
+
+// Ready returns nil when the worker can work: Redis answers.
+func (w *Worker) Ready(ctx context.Context) error {
+	if err := w.base.Redis.Ping(ctx).Err(); err != nil {
+		return fmt.Errorf("Redis does not answer: %w", err) //nolint:staticcheck // a name
+	}
+	return nil
+}
+
+// Stop ends the worker within its shutdown timeout.
+func (w *Worker) Stop() error {
+	w.tasks.Stop()
+	w.cancel()
+	<-w.care
+	w.caller.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	return w.solo.Release(ctx)
+}
+
+// String says where the Redis is, without its password.
+func (b *Base) String() string { return b.conn.Addr() }

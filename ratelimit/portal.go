@@ -1,0 +1,303 @@
+// What is known of one portal, and the decisions that follow from it alone.
+// Nothing here locks or waits.
+
+package ratelimit
+
+import "time"
+
+// flight is a request on its way.
+type flight struct {
+	id       uint64
+	at       time.Time
+	budget   *budget // nil where the portal counts no operating time
+	reserved time.Duration
+	grown    time.Duration // of the budget, when the request was sent
+	rows     int
+	refusals uint64 // of the portal, when the request was sent
+	releases uint64 // of the portal, when the request was sent
+}
+
+// portal is the state of one portal.
+type portal struct {
+	id       string
+	given    Limits
+	plan     plan
+	bucket   bucket
+	pace     pace
+	flights  []flight // oldest first, at most plan.parallel
+	budgets  map[budgetKey]*budget
+	silence  silence
+	refusal  refusal
+	hold     *Hold
+	releases uint64 // numbers the releases: what was sent before one closes nothing after it
+	cursor   cursor
+}
+
+func newPortal(id string, l Limits, parallel int) *portal {
+	p := &portal{id: id, given: l, plan: newPlan(l, parallel), pace: pace{share: wholeShare}}
+	p.bucket = newBucket(p.plan.rate, p.plan.burst)
+	return p
+}
+
+// advance brings the state to now and to the limits given.
+func (p *portal) advance(now time.Time, ttl time.Duration) {
+	for p.pace.share < wholeShare && !p.pace.riseAt.After(now) {
+		at := p.pace.riseAt
+		p.setPace(at, p.pace.risen())
+	}
+	for len(p.flights) > 0 && !p.flights[0].at.Add(ttl).After(now) {
+		f := p.land(0)
+		if f.budget != nil {
+			f.budget.add(now, f.reserved, p.plan) // the portal may have done the work
+		}
+	}
+	p.silence.refresh(now)
+}
+
+func (p *portal) setLimits(now time.Time, l Limits, parallel int) {
+	if l == p.given {
+		return
+	}
+	p.given, p.plan = l, newPlan(l, parallel)
+	p.bucket.setBurst(now, p.plan.burst)
+	p.setPace(now, p.pace)
+}
+
+// setPace changes the rate from now on.
+func (p *portal) setPace(now time.Time, c pace) {
+	p.pace = c
+	p.bucket.setRate(now, c.rate(p.plan.rate))
+}
+
+// budget returns a request's budget, nil if there is none yet. One that is no
+// longer remembered begins anew.
+func (p *portal) budget(now time.Time, key budgetKey) *budget {
+	b := p.budgets[key]
+	if b != nil && b.expired(now, p.plan.window) {
+		delete(p.budgets, key)
+		return nil
+	}
+	return b
+}
+
+// newBudget returns a request's budget, made if need be.
+func (p *portal) newBudget(now time.Time, key budgetKey) *budget {
+	if b := p.budget(now, key); b != nil {
+		return b
+	}
+	if p.budgets == nil {
+		p.budgets = make(map[budgetKey]*budget)
+	}
+	b := &budget{used: now}
+	p.budgets[key] = b
+	return b
+}
+
+// verdict is what a portal's state says of a request.
+type verdict struct {
+	rows   int       // how many may go
+	reason Reason    // why not all
+	until  time.Time // when to ask again, if rows is 0
+	probe  bool      // the request is a probe, of one row
+}
+
+func shut(reason Reason, until time.Time) verdict { return verdict{reason: reason, until: until} }
+
+// look says how many of rows may go at now, and takes nothing. The order is:
+// hold, silence and refusals, rate, requests in flight, operating budget; where
+// rate and budget are both shut, the one that is shut for longer.
+func (p *portal) look(now time.Time, b *budget, rows int, ttl time.Duration) verdict {
+	v, open := p.closed(now, b, ttl)
+	if !open {
+		return v
+	}
+	probe := v
+	if probe.probe {
+		rows = 1
+	}
+	v = verdict{rows: rows}
+	if b != nil && p.plan.work > 0 {
+		v = p.budgeted(now, b, rows, ttl)
+	} else if p.plan.work > 0 {
+		v = verdict{rows: min(rows, unknownRows), reason: Budget}
+	}
+	spent := v.rows == 0 && v.reason == Budget
+	if at := p.opensAt(now); at.After(now) {
+		if spent && v.until.After(at) {
+			return v
+		}
+		return shut(Rate, at)
+	}
+	if len(p.flights) >= p.plan.parallel && !spent {
+		return shut(InFlight, p.flights[0].at.Add(ttl))
+	}
+	if probe.probe && v.rows > 0 {
+		v.probe, v.reason = true, probe.reason
+	}
+	return v
+}
+
+// closed says whether hold, silence or refusals shut the portal for a request.
+// If not, the verdict says whether the request would be a probe.
+func (p *portal) closed(now time.Time, b *budget, ttl time.Duration) (v verdict, open bool) {
+	if p.hold != nil {
+		return shut(Held, now.Add(heldFor(now.Sub(p.hold.Since)))), false
+	}
+	if s := &p.silence; s.active() {
+		if s.probe != 0 {
+			return shut(Silent, p.landsBy(s.probe, ttl)), false
+		}
+		if s.until.After(now) {
+			return shut(Silent, s.until), false
+		}
+		v = verdict{probe: true, reason: Silent}
+	}
+	if p.refusal.until.After(now) {
+		return shut(Refused, p.refusal.until), false
+	}
+	if b != nil && b.closed.shut() {
+		if b.closed.probe != 0 {
+			return shut(Refused, p.landsBy(b.closed.probe, ttl)), false
+		}
+		if b.closed.until.After(now) {
+			return shut(Refused, b.closed.until), false
+		}
+		if !v.probe {
+			v = verdict{probe: true, reason: Refused}
+		}
+	}
+	return v, true
+}
+
+// landsBy is when a request on its way is over at the latest.
+func (p *portal) landsBy(id uint64, ttl time.Duration) time.Time {
+	i := p.find(id)
+	if i < 0 {
+		return time.Time{} // cannot be: landing clears a probe
+	}
+	return p.flights[i].at.Add(ttl)
+}
+
+// budgeted asks the operating budget.
+func (p *portal) budgeted(now time.Time, b *budget, rows int, ttl time.Duration) verdict {
+	r := b.room(now, rows, p.plan)
+	switch {
+	case r.rows == rows:
+		return verdict{rows: rows}
+	case r.rows > 0:
+		return verdict{rows: r.rows, reason: Budget}
+	case !r.flights:
+		return shut(Budget, r.until)
+	}
+	for i := range p.flights {
+		if p.flights[i].budget == b {
+			end := p.flights[i].at.Add(ttl)
+			if r.until.IsZero() || end.Before(r.until) {
+				r.until = end
+			}
+			break
+		}
+	}
+	return shut(InFlight, r.until)
+}
+
+// opensAt is when the request rate allows the next request.
+func (p *portal) opensAt(now time.Time) time.Time {
+	if p.pace.share >= wholeShare {
+		return p.bucket.opensAt(now)
+	}
+	return p.pace.opensAt(now, p.bucket.tokens(now), p.plan.rate)
+}
+
+// start takes what a request of v.rows rows needs. The token is taken already.
+func (p *portal) start(now time.Time, id uint64, key budgetKey, v verdict) {
+	f := flight{id: id, at: now, rows: v.rows, refusals: p.refusal.count, releases: p.releases}
+	b := p.budget(now, key)
+	if p.plan.work > 0 && b == nil {
+		b = p.newBudget(now, key)
+	}
+	if b != nil {
+		b.used = now
+		b.flying++
+		perRow, _ := b.cost.perRow()
+		f.budget, f.grown, f.reserved = b, b.grown, time.Duration(v.rows)*perRow
+		b.reserved += f.reserved
+		if v.probe && b.closed.shut() {
+			b.closed.probe = id
+		}
+	}
+	if v.probe && p.silence.active() {
+		p.silence.probe = id
+	}
+	p.flights = append(p.flights, f)
+}
+
+// trim lowers a request to fewer rows.
+func (p *portal) trim(id uint64, rows int) {
+	i := p.find(id)
+	if i < 0 || rows >= p.flights[i].rows {
+		return
+	}
+	f := &p.flights[i]
+	if f.budget != nil {
+		less := f.reserved / time.Duration(f.rows) * time.Duration(f.rows-rows)
+		f.reserved -= less
+		f.budget.reserved -= less
+	}
+	f.rows = rows
+}
+
+// find returns the index of a request on its way, or -1.
+func (p *portal) find(id uint64) int {
+	for i := range p.flights {
+		if p.flights[i].id == id {
+			return i
+		}
+	}
+	return -1
+}
+
+// land takes a request off its way.
+func (p *portal) land(i int) flight {
+	f := p.flights[i]
+	p.flights = append(p.flights[:i], p.flights[i+1:]...)
+	p.flights[:len(p.flights)+1][len(p.flights)] = flight{} // let its budget go
+	if p.silence.probe == f.id {
+		p.silence.probe = 0
+	}
+	if f.budget != nil {
+		f.budget.flying--
+		f.budget.reserved -= f.reserved
+		if f.budget.closed.probe == f.id {
+			f.budget.closed.probe = 0
+		}
+	}
+	return f
+}
+
+// costOf is what a row costs under a budget, or, unknown there, as a call of
+// the other kind; 0 when that is unknown too.
+func (p *portal) costOf(now time.Time, key budgetKey) time.Duration {
+	for range 2 {
+		if b := p.budget(now, key); b != nil {
+			if perRow, known := b.cost.perRow(); known {
+				return perRow
+			}
+		}
+		key.batched = !key.batched
+	}
+	return 0
+}
+
+// idle says that the state can no longer matter: a portal seen for the first
+// time would be treated the same.
+func (p *portal) idle(now time.Time) bool {
+	for key, b := range p.budgets {
+		if b.expired(now, p.plan.window) {
+			delete(p.budgets, key)
+		}
+	}
+	return p.hold == nil && len(p.flights) == 0 && len(p.budgets) == 0 &&
+		p.silence.misses == 0 && !p.refusal.until.After(now) && p.pace.share >= wholeShare &&
+		p.bucket.full(now) && p.cursor.past(now)
+}

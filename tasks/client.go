@@ -1,0 +1,454 @@
+// The producer's side: registrations into a run and into the queue.
+
+package tasks
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"golang.org/x/sync/errgroup"
+
+	"botfleet/bitrix"
+	"botfleet/bitrix/portals"
+	"botfleet/tasks/runs"
+)
+
+// Registration is one bot to be registered on one portal.
+type Registration struct {
+	// Row is its number in the run, from 1. 0 takes the next free one.
+	Row    int
+	ID     string // the producer's own key, echoed in the outcome
+	Portal string // the portal's name, as the directory knows it
+	Bot    bitrix.Bot
+	// Problems were found by the producer itself; any makes the row refused.
+	Problems []bitrix.Problem
+}
+
+// ReceiptStatus says what became of a registration on submission.
+type ReceiptStatus string
+
+const (
+	ReceiptQueued     ReceiptStatus = "queued"     // it waits to be worked on
+	ReceiptRegistered ReceiptStatus = "registered" // an earlier submission has registered it
+	ReceiptRefused    ReceiptStatus = "refused"    // it is not valid: see Problems
+	ReceiptDuplicate  ReceiptStatus = "duplicate"  // another row waits to register the same bot: see Of
+)
+
+// Receipt is what became of one registration.
+type Receipt struct {
+	Row      int
+	Status   ReceiptStatus // empty: an error kept it from being queued
+	BotID    int64         // of a registered one
+	Problems []bitrix.Problem
+	Of       *runs.Ref
+}
+
+// Directory finds portals by name; [portals.Registry] is one.
+type Directory interface {
+	// FindMany returns the portals it knows among names, by name.
+	FindMany(ctx context.Context, names []string) (map[string]portals.Portal, error)
+}
+
+// Client submits registrations. Its methods may be called from many goroutines.
+type Client struct {
+	queue     *asynq.Client
+	inspector *asynq.Inspector
+	portals   Directory
+	runs      *runs.Store
+	retention time.Duration
+	now       func() time.Time
+}
+
+// ClientConfig is what a Client works with.
+type ClientConfig struct {
+	Queue     *asynq.Client
+	Inspector *asynq.Inspector
+	Portals   Directory
+	Runs      *runs.Store
+	// Retention is how long a registered bot's task, with its BOT_ID as the
+	// result, stays known to the queue: as long as that, submitting the bot
+	// again is answered without a request. 0: not at all.
+	Retention time.Duration
+	Now       func() time.Time // defaults to time.Now
+}
+
+// NewClient returns a client.
+func NewClient(c ClientConfig) *Client {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return &Client{queue: c.Queue, inspector: c.Inspector, portals: c.Portals, runs: c.Runs, retention: c.Retention, now: c.Now}
+}
+
+const (
+	// enqueuers is how many tasks are queued at once: past 16 or so Redis,
+	// not the round trip, is the limit.
+	enqueuers = 32
+	// taskTimeout ends a handler that hangs. A handler waits for one gate
+	// opening and one request, so this is far above any honest duration.
+	taskTimeout = 15 * time.Minute
+)
+
+// item is one registration on its way through Submit.
+type item struct {
+	reg     *Registration
+	receipt *Receipt
+	portal  portals.Portal
+	ident   string
+	gen     int
+}
+
+// Submit puts registrations into a run and queues them. It returns a receipt
+// for each, in their order. Invalid ones are recorded as refused and hinder no
+// others. On an error the receipts say what got in; submitting the same rows
+// into the same run again completes it without doubling anything.
+func (c *Client) Submit(ctx context.Context, run string, regs ...Registration) ([]Receipt, error) {
+	receipts := make([]Receipt, len(regs))
+	if len(regs) == 0 {
+		return receipts, nil
+	}
+	if err := c.runs.Open(ctx, run, runs.Begin{}); err != nil {
+		return receipts, err
+	}
+	if err := c.number(ctx, run, regs, receipts); err != nil {
+		return receipts, err
+	}
+	valid, refused, err := c.sort(ctx, regs, receipts)
+	if err != nil {
+		return receipts, err
+	}
+	if err := c.refuse(ctx, run, refused); err != nil {
+		return receipts, err
+	}
+	queue, err := c.addRows(ctx, run, valid)
+	if err != nil {
+		return receipts, err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(enqueuers)
+	for part := range chunks(queue, max(len(queue)/enqueuers, 1)) {
+		g.Go(func() error {
+			for _, it := range part {
+				if err := c.enqueue(ctx, run, it); err != nil {
+					return fmt.Errorf("queue row %d: %w", it.receipt.Row, err)
+				}
+			}
+			return nil
+		})
+	}
+	return receipts, g.Wait()
+}
+
+// chunks cuts items into parts of n, for a range loop.
+func chunks(items []item, n int) func(yield func([]item) bool) {
+	return func(yield func([]item) bool) {
+		for len(items) > 0 {
+			n = min(n, len(items))
+			if !yield(items[:n]) {
+				return
+			}
+			items = items[n:]
+		}
+	}
+}
+
+// number gives rows without a number the next free ones.
+func (c *Client) number(ctx context.Context, run string, regs []Registration, receipts []Receipt) error {
+	missing := 0
+	for i := range regs {
+		receipts[i].Row = regs[i].Row
+		if regs[i].Row < 1 {
+			missing++
+		}
+	}
+	if missing == 0 {
+		return nil
+	}
+	next, err := c.runs.Number(ctx, run, missing)
+	if err != nil {
+		return err
+	}
+	for i := range receipts {
+		if receipts[i].Row < 1 {
+			receipts[i].Row = next
+			next++
+		}
+	}
+	return nil
+}
+
+// sort finds each registration's portal and divides the valid from the refused.
+func (c *Client) sort(ctx context.Context, regs []Registration, receipts []Receipt) (valid, refused []item, err error) {
+	known, err := c.portals.FindMany(ctx, names(regs))
+	if err != nil {
+		return nil, nil, err
+	}
+	for i := range regs {
+		r := &regs[i]
+		it := item{reg: r, receipt: &receipts[i]}
+		problems := r.Problems
+		p, ok := known[r.Portal]
+		if !ok {
+			problems = append(problems, bitrix.Problem{
+				Field: "portal", Code: CodeUnknownPortal, Problem: fmt.Sprintf("portal %q is not known: import it first", r.Portal),
+			})
+		}
+		problems = append(problems, r.Bot.Validate(bitrix.Rules{Webhook: p.Kind != portals.OAuth, ClientID: p.ClientID})...)
+		if !ok {
+			// Whether a CLIENT_ID is needed depends on the portal.
+			problems = without(problems, "CLIENT_ID")
+		}
+		it.portal = p
+		it.ident = TaskID(p.ID, p.Application(r.Bot.ClientID), r.Bot.Code)
+		if len(problems) > 0 {
+			it.receipt.Problems = problems
+			refused = append(refused, it)
+		} else {
+			valid = append(valid, it)
+		}
+	}
+	return valid, refused, nil
+}
+
+// CodeUnknownPortal is the code of a row whose portal nobody has imported.
+const CodeUnknownPortal = "PORTAL_UNKNOWN"
+
+func names(regs []Registration) []string {
+	seen := make(map[string]bool, len(regs))
+	var out []string
+	for i := range regs {
+		if n := regs[i].Portal; !seen[n] {
+			seen[n] = true
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+func without(problems []bitrix.Problem, field string) []bitrix.Problem {
+	kept := problems[:0:0]
+	for _, p := range problems {
+		if p.Field != field {
+			kept = append(kept, p)
+		}
+	}
+	return kept
+}
+
+// refuse records refused rows with all their problems.
+func (c *Client) refuse(ctx context.Context, run string, refused []item) error {
+	if len(refused) == 0 {
+		return nil
+	}
+	outcomes := make([]runs.Outcome, len(refused))
+	idents := make([]string, len(refused))
+	now := c.now()
+	for i, it := range refused {
+		bot := it.reg.Bot
+		bot.Properties.PersonalPhoto = ""
+		raw, err := json.Marshal(&bot)
+		if err != nil {
+			return fmt.Errorf("encode row %d: %w", it.receipt.Row, err)
+		}
+		o := runs.Outcome{
+			Row: it.receipt.Row, ID: it.reg.ID, Portal: it.reg.Portal, Code: it.reg.Bot.Code,
+			Status: runs.StatusRefused, QueuedAt: now, DoneAt: now, PortalID: it.portal.ID, Bot: raw,
+		}
+		for _, p := range it.receipt.Problems {
+			o.Errors = append(o.Errors, runs.Problem{Field: p.Field, Code: p.Code, Problem: p.Problem})
+		}
+		outcomes[i] = o
+		idents[i] = it.ident
+	}
+	added, err := c.runs.AddDone(ctx, run, idents, outcomes)
+	if err != nil {
+		return err
+	}
+	for i, it := range refused {
+		if added[i].State == runs.Other {
+			return otherBot(run, it)
+		}
+		it.receipt.Status = ReceiptRefused
+	}
+	return nil
+}
+
+func otherBot(run string, it item) error {
+	return fmt.Errorf("row %d of run %s is another bot than %s on %s: was the run begun with this input?",
+		it.receipt.Row, run, it.reg.Bot.Code, it.reg.Portal)
+}
+
+// addRows puts valid rows into the run, and returns those that need a task.
+func (c *Client) addRows(ctx context.Context, run string, valid []item) ([]item, error) {
+	rows := make([]runs.Row, len(valid))
+	now := c.now()
+	for i := range valid {
+		row, err := c.row(ctx, run, &valid[i], now)
+		if err != nil {
+			return nil, err
+		}
+		rows[i] = row
+	}
+	added, err := c.runs.Add(ctx, run, rows)
+	if err != nil {
+		return nil, err
+	}
+	var queue []item
+	for i := range valid {
+		it := valid[i]
+		it.gen = added[i].Gen
+		switch added[i].State {
+		case runs.Other:
+			return nil, otherBot(run, it)
+		case runs.Registered:
+			st, err := c.runs.Load(ctx, run, it.receipt.Row)
+			if err != nil {
+				return nil, err
+			}
+			it.receipt.Status = ReceiptRegistered
+			if st.Outcome != nil {
+				it.receipt.BotID = st.Outcome.BotID
+			}
+		default:
+			queue = append(queue, it)
+		}
+	}
+	return queue, nil
+}
+
+func (c *Client) row(ctx context.Context, run string, it *item, now time.Time) (runs.Row, error) {
+	bot := it.reg.Bot
+	row := runs.Row{
+		Number: it.receipt.Row, Ident: it.ident, ID: it.reg.ID, Portal: it.portal.Name,
+		PortalID: it.portal.ID, Code: bot.Code, QueuedAt: now,
+	}
+	var err error
+	if bot.Properties.PersonalPhoto != "" {
+		if row.Photo, err = c.runs.PutPhoto(ctx, run, bot.Properties.PersonalPhoto); err != nil {
+			return row, fmt.Errorf("row %d: %w", row.Number, err)
+		}
+		bot.Properties.PersonalPhoto = ""
+	}
+	if row.Bot, err = json.Marshal(&bot); err != nil {
+		return row, fmt.Errorf("encode row %d: %w", row.Number, err)
+	}
+	return row, nil
+}
+
+// enqueue queues one row's task, or finds out what stands in its way.
+func (c *Client) enqueue(ctx context.Context, run string, it item) error {
+	name := strings.TrimSpace(it.reg.Bot.Properties.Name + " " + it.reg.Bot.Properties.LastName)
+	body, err := Payload{
+		Run: run, Row: it.receipt.Row, Gen: it.gen, PortalID: it.portal.ID,
+		Portal: it.portal.Name, Code: it.reg.Bot.Code, Name: cut(name, 60),
+	}.Encode()
+	if err != nil {
+		return err
+	}
+	opts := []asynq.Option{
+		asynq.TaskID(it.ident), asynq.Queue(it.portal.Queue), asynq.Timeout(taskTimeout),
+		// Attempts are counted by the handler: asynq would archive a task that
+		// is only put off once its own limit is reached.
+		asynq.MaxRetry(math.MaxInt32),
+	}
+	if c.retention > 0 {
+		opts = append(opts, asynq.Retention(c.retention))
+	}
+	task := asynq.NewTask(TypeName, body, opts...)
+	// Twice: what stands in the way may go meanwhile, or be cleared away.
+	for range 3 {
+		_, err = c.queue.EnqueueContext(ctx, task)
+		if err == nil {
+			it.receipt.Status = ReceiptQueued
+			return nil
+		}
+		if !errors.Is(err, asynq.ErrTaskIDConflict) {
+			return err
+		}
+		again, err := c.resolve(ctx, run, it)
+		if err != nil || !again {
+			return err
+		}
+	}
+	return fmt.Errorf("its task id %s stays taken: %w", it.ident, err)
+}
+
+// resolve looks at the task that has an item's id already. It reports whether
+// queueing should be tried again.
+func (c *Client) resolve(ctx context.Context, run string, it item) (again bool, err error) {
+	info, err := c.inspector.GetTaskInfo(it.portal.Queue, it.ident)
+	if errors.Is(err, asynq.ErrTaskNotFound) || errors.Is(err, asynq.ErrQueueNotFound) {
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look at task %s: %w", it.ident, err)
+	}
+	switch info.State {
+	case asynq.TaskStateCompleted:
+		id, perr := strconv.ParseInt(string(info.Result), 10, 64)
+		if perr == nil && id > 0 {
+			return false, c.skip(ctx, run, it, id)
+		}
+		return true, c.clear(it)
+	case asynq.TaskStateArchived:
+		return true, c.clear(it)
+	}
+	old, err := DecodePayload(info.Payload)
+	if err != nil {
+		return false, fmt.Errorf("task %s: %w", it.ident, err)
+	}
+	if old.Run == run && old.Row == it.receipt.Row {
+		it.receipt.Status = ReceiptQueued
+		return false, nil
+	}
+	return false, c.duplicate(ctx, run, it, runs.Ref{Run: old.Run, Row: old.Row})
+}
+
+// clear removes a finished task that keeps its id taken.
+func (c *Client) clear(it item) error {
+	err := c.inspector.DeleteTask(it.portal.Queue, it.ident)
+	if err != nil && !errors.Is(err, asynq.ErrTaskNotFound) {
+		return fmt.Errorf("clear away finished task %s: %w", it.ident, err)
+	}
+	return nil
+}
+
+func (c *Client) skip(ctx context.Context, run string, it item, botID int64) error {
+	o := c.outcome(it, runs.StatusRegistered)
+	o.BotID, o.Existed, o.How = botID, true, runs.HowSkipped
+	it.receipt.Status, it.receipt.BotID = ReceiptRegistered, botID
+	return c.runs.Record(ctx, run, it.gen, o)
+}
+
+func (c *Client) duplicate(ctx context.Context, run string, it item, of runs.Ref) error {
+	o := c.outcome(it, runs.StatusDuplicate)
+	o.Of = &of
+	it.receipt.Status, it.receipt.Of = ReceiptDuplicate, &of
+	return c.runs.Record(ctx, run, it.gen, o)
+}
+
+func (c *Client) outcome(it item, status runs.Status) runs.Outcome {
+	now := c.now()
+	return runs.Outcome{
+		Row: it.receipt.Row, ID: it.reg.ID, Portal: it.portal.Name, Code: it.reg.Bot.Code,
+		Status: status, QueuedAt: now, DoneAt: now,
+	}
+}
+
+// cut shortens s to at most n runes.
+func cut(s string, n int) string {
+	for i := range s {
+		if n == 0 {
+			return s[:i]
+		}
+		n--
+	}
+	return s
+}

@@ -1,0 +1,246 @@
+// The requests of a lane: registrations, and the look for lost ones.
+
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"botfleet/bitrix"
+	"botfleet/bitrix/portals"
+	"botfleet/ratelimit"
+)
+
+// register sends one request for jobs, tells the gate, and ends the jobs.
+func (l *lane) register(ctx context.Context, id uint64, jobs []*pending, t ratelimit.Ticket) finished {
+	for _, j := range jobs {
+		j.sent.Store(true)
+	}
+	began := time.Now()
+	var results []Result
+	var a ratelimit.Answer
+	if len(jobs) == 1 {
+		results, a = l.single(ctx, jobs[0])
+	} else {
+		results, a = l.batch(ctx, jobs)
+	}
+	f := finished{flight: id, rows: a.Ran, took: time.Since(began)}
+	l.observe(jobs[0].Portal, t, a)
+	ended := 0
+	for i, j := range jobs {
+		if results[i] == (Result{}) {
+			j.sent.Store(false)
+			f.again = append(f.again, j)
+			continue
+		}
+		j.end(results[i])
+		ended++
+	}
+	l.left(ended)
+	return f
+}
+
+func (l *lane) single(ctx context.Context, j *pending) ([]Result, ratelimit.Answer) {
+	reg, err := l.d.cfg.Caller.Register(ctx, j.Portal.Access, j.Bot)
+	a := answer(err, reg.Time)
+	return []Result{result(reg, err, j.Portal)}, a
+}
+
+func (l *lane) batch(ctx context.Context, jobs []*pending) ([]Result, ratelimit.Answer) {
+	bots := make([]*bitrix.Bot, len(jobs))
+	for i, j := range jobs {
+		bots[i] = j.Bot
+	}
+	results := make([]Result, len(jobs))
+	ans, err := l.d.cfg.Caller.RegisterBatch(ctx, jobs[0].Portal.Access, bots)
+	a := answer(err, ans.Time)
+	if err != nil {
+		for i, j := range jobs {
+			results[i] = result(bitrix.Registered{}, err, j.Portal)
+		}
+		return results, a
+	}
+	a.Ran = 0
+	for i, row := range ans.Rows {
+		if !row.Ran {
+			continue // the portal did not get to it: it goes again, no attempt spent
+		}
+		var rowErr error
+		if row.Err != nil {
+			rowErr = row.Err
+		}
+		results[i] = result(row.Registered, rowErr, jobs[i].Portal)
+		merge(&a, answer(rowErr, row.Time))
+	}
+	if a.Ran == 0 && a.Outcome == ratelimit.Answered {
+		l.notRun(jobs, results)
+	}
+	return results, a
+}
+
+// notRun ends the jobs of a batch of which the portal ran nothing at all:
+// sending them again at once could go on for ever.
+func (l *lane) notRun(jobs []*pending, results []Result) {
+	for i, j := range jobs {
+		if results[i] == (Result{}) {
+			results[i] = Result{Err: &bitrix.Error{
+				Class: bitrix.Transient, Code: bitrix.CodeNotSent, Method: "batch", Host: j.Portal.Name,
+				Description: "the portal ran none of the batch's commands",
+			}}
+		}
+	}
+}
+
+// merge adds what one command of a batch tells to what its envelope told.
+func merge(a *ratelimit.Answer, row ratelimit.Answer) {
+	if row.Outcome == ratelimit.WorkRefused || row.Outcome == ratelimit.BlockedByBX {
+		a.Outcome, a.Code, a.Text = row.Outcome, row.Code, row.Text
+	}
+	a.Ran += row.Ran
+	if row.HasOperating && (!a.HasOperating || row.Operating > a.Operating) {
+		a.HasOperating, a.Operating, a.ResetAt = true, row.Operating, row.ResetAt
+	}
+}
+
+// observe tells the gate how a request ended. A request that ended needs no
+// context of its own: the gate bounds its own work.
+func (l *lane) observe(p *portals.Portal, t ratelimit.Ticket, a ratelimit.Answer) {
+	ctx := context.WithoutCancel(l.d.ctx)
+	if err := l.d.cfg.Gate.Observe(ctx, t, a); err != nil {
+		l.d.cfg.Log.Warn("the gate could not be told of an answer", "portal", p.Name, "err", err)
+	}
+	if a.Outcome != ratelimit.BlockedByBX || l.d.cfg.Holds == nil {
+		return
+	}
+	held, err := l.d.cfg.Holds.HoldCredential(ctx, p.ID, p.Credential, holdReason(a.Code, a.Text), time.Now())
+	if err == nil && !held {
+		// New credentials came while the call was on its way with the old ones.
+		err = l.d.cfg.Gate.Release(ctx, p.ID)
+	}
+	if err != nil {
+		l.d.cfg.Log.Warn("the hold of a portal could not be kept", "portal", p.Name, "err", err)
+	}
+}
+
+func holdReason(code, text string) string {
+	if text == "" {
+		return code
+	}
+	return code + ": " + text
+}
+
+// result is one job's end after its call. The zero Result means that the
+// portal refused for its limits: the job goes again, no attempt spent.
+func result(reg bitrix.Registered, err error, p *portals.Portal) Result {
+	if err == nil {
+		return Result{Registered: &Registered{BotID: reg.BotID, Existed: reg.Existed}}
+	}
+	e := asError(err, p)
+	if e.Class == bitrix.Limit {
+		return Result{}
+	}
+	return Result{Err: e}
+}
+
+// asError returns err as the client's typed error.
+func asError(err error, p *portals.Portal) *bitrix.Error {
+	var e *bitrix.Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return &bitrix.Error{
+		Class: bitrix.Ambiguous, Code: bitrix.CodeCancelled, Host: p.Name, Method: "imbot.register",
+		Description: "the call was broken off", Err: err,
+	}
+}
+
+// answer is what the gate learns from a call's end.
+func answer(err error, t bitrix.Time) ratelimit.Answer {
+	a := ratelimit.Answer{
+		Outcome: ratelimit.Answered, Ran: 1,
+		HasOperating: t.HasOperating, Operating: t.Operating, ResetAt: t.ResetAt,
+	}
+	if err == nil {
+		return a
+	}
+	var e *bitrix.Error
+	if !errors.As(err, &e) {
+		a.Outcome, a.Ran, a.Unsure = ratelimit.NoAnswer, 0, true
+		return a
+	}
+	a.Code, a.Text = e.Code, e.Description
+	switch {
+	case e.Class == bitrix.Limit && strings.EqualFold(e.Code, "OPERATION_TIME_LIMIT"):
+		a.Outcome, a.Ran = ratelimit.WorkRefused, 0
+	case e.Class == bitrix.Limit:
+		a.Outcome, a.Ran = ratelimit.RateRefused, 0
+	case e.Class == bitrix.Blocked || e.Class == bitrix.Token:
+		a.Outcome, a.Ran = ratelimit.BlockedByBX, 0
+	case e.Code == bitrix.CodeNotSent:
+		a.Outcome, a.Ran = ratelimit.NotSent, 0
+	case e.Status == 0:
+		a.Outcome, a.Ran = ratelimit.NoAnswer, 0
+	}
+	a.Unsure = e.Class == bitrix.Ambiguous
+	return a
+}
+
+// look searches the portal's list for the bots of jobs that meet a mark. Found
+// ones are registered; the others wait until their marks' ends.
+func (l *lane) look(jobs []markedJob) {
+	p := jobs[0].Portal
+	ctx, cancel := context.WithTimeout(l.d.ctx, l.d.cfg.RequestTimeout)
+	dec, err := l.d.cfg.Gate.Acquire(ctx, ratelimit.Request{
+		Portal: p.ID, Limits: p.Limits, Credential: p.Credential, Method: "imbot.bot.list", Rows: 1,
+	})
+	if err != nil || len(dec.Go) == 0 {
+		cancel()
+		l.waitForMarks(jobs)
+		return
+	}
+	l.start(func(id uint64) finished {
+		defer cancel()
+		l.find(ctx, p, jobs, dec.Ticket)
+		return finished{flight: id}
+	})
+}
+
+func (l *lane) find(ctx context.Context, p *portals.Portal, jobs []markedJob, t ratelimit.Ticket) {
+	bots, at, err := l.d.cfg.Caller.Bots(ctx, p.Access, jobs[0].Bot.ClientID)
+	a := answer(err, at)
+	a.Unsure = false // a look changes nothing on the portal
+	l.observe(p, t, a)
+	if err != nil {
+		l.waitForMarks(jobs)
+		return
+	}
+	byCode := make(map[string]int64, len(bots))
+	for _, b := range bots {
+		byCode[strings.ToLower(b.Code)] = b.ID
+	}
+	var missing []markedJob
+	for _, j := range jobs {
+		code := strings.ToLower(j.Bot.Code)
+		id, ok := byCode[code]
+		if !ok {
+			missing = append(missing, j)
+			continue
+		}
+		if err := l.d.cfg.Gate.ClearMark(ctx, p.ID, code); err != nil {
+			l.d.cfg.Log.Warn("a sending mark could not be cleared", "portal", p.Name, "err", err)
+		}
+		j.end(Result{Registered: &Registered{BotID: id, Recovered: true}})
+		l.left(1)
+	}
+	l.waitForMarks(missing)
+}
+
+// waitForMarks hands jobs back until their marks end.
+func (l *lane) waitForMarks(jobs []markedJob) {
+	for _, j := range jobs {
+		j.end(deferred(j.until, ratelimit.Marked, nil))
+	}
+	l.left(len(jobs))
+}

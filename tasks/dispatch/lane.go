@@ -1,0 +1,359 @@
+// A lane: the jobs of one portal on their way to it.
+
+package dispatch
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"botfleet/bitrix"
+	"botfleet/ratelimit"
+)
+
+// pending is a job in a lane.
+type pending struct {
+	Job
+	since time.Time
+	done  chan Result // buffered: ending a job never waits for its caller
+	sent  atomic.Bool // it is part of a request
+	gone  atomic.Bool // its caller has left before it was sent
+}
+
+func (j *pending) end(r Result) { j.done <- r }
+
+// giveUp is what a job's caller gets whose context has ended.
+func (j *pending) giveUp(ctx context.Context) Result {
+	j.gone.Store(true)
+	select {
+	case r := <-j.done:
+		return r
+	default:
+	}
+	e := &bitrix.Error{
+		Class: bitrix.Transient, Code: bitrix.CodeNotSent, Description: "given up before it was sent",
+		Method: "imbot.register", Host: j.Portal.Name, Err: context.Cause(ctx),
+	}
+	if j.sent.Load() {
+		e.Class, e.Code, e.Description = bitrix.Ambiguous, bitrix.CodeCancelled, "given up before the answer came"
+	}
+	return Result{Err: e}
+}
+
+// lane gathers the jobs of one portal. Its goroutine, run, owns all fields but
+// those under the dispatcher's lock.
+type lane struct {
+	d      *Dispatcher
+	portal string
+
+	// Under d.mu:
+	jobs    int        // in the lane: arrived, waiting or in a request
+	arrived []*pending // not yet taken over by run
+
+	wake    chan struct{} // something has changed
+	ended   chan finished
+	waiting []*pending
+	flights map[uint64]time.Time // requests on their way, by when they began
+	flight  uint64
+	openAt  time.Time // the gate said: not before
+	why     ratelimit.Reason
+	hold    *ratelimit.Hold
+	pace    pace
+}
+
+// finished is a request's end, as its lane hears of it.
+type finished struct {
+	flight uint64
+	rows   int // that the portal ran
+	took   time.Duration
+	again  []*pending // jobs that the portal did not run, or that must look for their bot
+}
+
+func newLane(d *Dispatcher, portal string) *lane {
+	return &lane{
+		d: d, portal: portal,
+		wake:    make(chan struct{}, 1),
+		ended:   make(chan finished, d.cfg.Parallel+1),
+		flights: map[uint64]time.Time{},
+	}
+}
+
+// nudge wakes the lane's goroutine.
+func (l *lane) nudge() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run is the lane's goroutine: it ends when the lane is empty.
+func (l *lane) run() {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		draining := l.takeArrived()
+		if draining {
+			l.handBackAll(time.Now(), ShuttingDown)
+		}
+		timer.Reset(l.step(time.Now()))
+		if l.leave() {
+			return
+		}
+		select {
+		case <-l.wake:
+		case f := <-l.ended:
+			l.landed(f)
+		case <-timer.C:
+		}
+	}
+}
+
+// takeArrived moves new jobs to the waiting ones, and drops those whose callers have left.
+func (l *lane) takeArrived() (draining bool) {
+	l.d.mu.Lock()
+	l.waiting = append(l.waiting, l.arrived...)
+	l.arrived = nil
+	draining = l.d.draining
+	l.d.mu.Unlock()
+	before := len(l.waiting)
+	l.waiting = slices.DeleteFunc(l.waiting, func(j *pending) bool { return j.gone.Load() })
+	l.left(before - len(l.waiting))
+	return draining
+}
+
+// left takes n jobs off the lane's count.
+func (l *lane) left(n int) {
+	if n == 0 {
+		return
+	}
+	l.d.mu.Lock()
+	l.jobs -= n
+	l.d.mu.Unlock()
+}
+
+// leave removes an empty lane from the dispatcher, and reports whether it did.
+func (l *lane) leave() bool {
+	l.d.mu.Lock()
+	defer l.d.mu.Unlock()
+	if l.jobs > 0 || len(l.flights) > 0 {
+		return false
+	}
+	delete(l.d.lanes, l.portal)
+	return true
+}
+
+func (l *lane) landed(f finished) {
+	delete(l.flights, f.flight)
+	l.pace.learn(f.rows, f.took)
+	// Back in front: they have waited longest.
+	l.waiting = append(f.again, l.waiting...)
+	if l.why == ratelimit.InFlight {
+		l.openAt = time.Time{}
+	}
+}
+
+// step sends what may go now, hands back what would wait too long, and returns
+// after how long to step again at the latest.
+func (l *lane) step(now time.Time) time.Duration {
+	for len(l.waiting) > 0 {
+		if wait := l.closedFor(now); wait > 0 {
+			if !l.worthWaiting(now, wait) {
+				continue
+			}
+			return min(wait, l.patience(now))
+		}
+		l.send(l.choose(), now)
+		now = time.Now()
+	}
+	return time.Hour
+}
+
+// closedFor returns how long nothing may be sent, as far as the lane knows.
+func (l *lane) closedFor(now time.Time) time.Duration {
+	if len(l.flights) >= l.d.cfg.Parallel {
+		l.why, l.hold = ratelimit.InFlight, nil
+		l.openAt = now.Add(longWait)
+		return longWait
+	}
+	if wait := l.openAt.Sub(now); wait > 0 {
+		return wait
+	}
+	l.why, l.hold = ratelimit.None, nil
+	if l.d.cfg.Batching == Always && len(l.waiting) < l.d.cfg.BatchSize {
+		return gatherFor - now.Sub(l.waiting[0].since)
+	}
+	return 0
+}
+
+// patience is how long until the oldest waiting job has waited long enough.
+func (l *lane) patience(now time.Time) time.Duration {
+	return max(longWait-now.Sub(l.waiting[0].since), time.Millisecond)
+}
+
+// worthWaiting reports whether the waiting jobs may stay in the lane for wait.
+// If not, those that have to leave are handed back.
+func (l *lane) worthWaiting(now time.Time, wait time.Duration) bool {
+	switch l.why {
+	case ratelimit.Held, ratelimit.Silent, ratelimit.Marked:
+		l.handBackAll(l.openAt, l.why)
+		return false
+	case ratelimit.InFlight:
+		if now.Sub(l.waiting[0].since) < longWait {
+			return true
+		}
+		// The requests on their way take long; come back when they may be over.
+		notBefore := now.Add(min(max(now.Sub(l.oldestFlight(now)), 5*time.Second), time.Minute))
+		l.handBackOld(now, notBefore)
+		return len(l.waiting) > 0
+	default:
+		if wait <= longWait {
+			return true
+		}
+		l.handBackOld(time.Time{}, l.openAt)
+		return false
+	}
+}
+
+func (l *lane) oldestFlight(now time.Time) time.Time {
+	oldest := now
+	for _, at := range l.flights {
+		if at.Before(oldest) {
+			oldest = at
+		}
+	}
+	return oldest
+}
+
+// handBackAll hands every waiting job back until one time.
+func (l *lane) handBackAll(until time.Time, why ratelimit.Reason) {
+	for _, j := range l.waiting {
+		j.end(deferred(until, why, l.hold))
+	}
+	l.left(len(l.waiting))
+	l.waiting = nil
+}
+
+// handBackOld gives places in line to jobs that have waited longWait at now; to
+// all of them when now is zero.
+func (l *lane) handBackOld(now, notBefore time.Time) {
+	keep := l.waiting[:0]
+	for _, j := range l.waiting {
+		if !now.IsZero() && now.Sub(j.since) < longWait {
+			keep = append(keep, j)
+			continue
+		}
+		j.end(l.d.inLine(j.Portal, notBefore, l.why))
+	}
+	l.left(len(l.waiting) - len(keep))
+	clear(l.waiting[len(keep):])
+	l.waiting = keep
+}
+
+// choose takes the jobs of the next request off the waiting ones: as many as
+// may travel together, in their order.
+func (l *lane) choose() []*pending {
+	most := min(l.d.cfg.BatchSize, l.pace.rows(l.waiting[0].Portal.ServerTimeout))
+	n, bytes := 0, 0
+	for _, j := range l.waiting {
+		size := botBytes(j.Bot)
+		if n > 0 && (n >= most || bytes+size > batchBytes || !bitrix.CanBatch(j.Bot) || j.Portal.Credential != l.waiting[0].Portal.Credential) {
+			break
+		}
+		n, bytes = n+1, bytes+size
+		if !bitrix.CanBatch(j.Bot) {
+			break
+		}
+	}
+	jobs := slices.Clone(l.waiting[:n])
+	l.waiting = l.waiting[n:]
+	return jobs
+}
+
+// batchBytes bounds the parameters that travel in one batch.
+const batchBytes = 256 << 10
+
+// botBytes is about how many bytes a bot takes in a request.
+func botBytes(b *bitrix.Bot) int {
+	p := &b.Properties
+	return 512 + 3*(len(b.Code)+len(b.EventHandler)+len(b.EventMessageAdd)+len(b.EventMessageUpdate)+
+		len(b.EventMessageDelete)+len(b.EventWelcomeMessage)+len(b.EventBotDelete)+len(b.ClientID)+
+		len(p.Name)+len(p.LastName)+len(p.Email)+len(p.WorkPosition)+len(p.PersonalWWW)+len(p.PersonalPhoto))
+}
+
+// send asks the gate for the jobs and starts the request for those that may go.
+func (l *lane) send(jobs []*pending, now time.Time) {
+	p := jobs[0].Portal
+	r := request(p, len(jobs))
+	r.Batched = len(jobs) > 1
+	r.Codes = make([]string, len(jobs))
+	for i, j := range jobs {
+		r.Codes[i] = strings.ToLower(j.Bot.Code)
+	}
+	r.MarkFor = l.d.cfg.RequestTimeout + p.ServerTimeout + markSlack
+	// The deadline is set before the marks are, so that nothing is ever sent
+	// later than a mark allows for.
+	ctx, cancel := context.WithDeadline(l.d.ctx, now.Add(l.d.cfg.RequestTimeout))
+	dec, err := l.d.cfg.Gate.Acquire(ctx, r)
+	if err != nil {
+		cancel()
+		l.d.cfg.Log.Warn("the gate could not be asked", "portal", p.Name, "err", err)
+		l.putBack(jobs)
+		l.openAt, l.why, l.hold = now.Add(time.Second), ratelimit.Rate, nil
+		return
+	}
+	going, marked, rest := split(jobs, dec)
+	l.putBack(rest)
+	if len(going) == 0 {
+		cancel()
+	} else {
+		l.start(func(id uint64) finished {
+			defer cancel()
+			return l.register(ctx, id, going, dec.Ticket)
+		})
+	}
+	if len(marked) > 0 {
+		l.look(marked)
+	}
+	if len(rest) > 0 {
+		l.openAt, l.why, l.hold = dec.Until, dec.Reason, dec.Hold
+	}
+}
+
+// putBack returns jobs to the head of the waiting ones.
+func (l *lane) putBack(jobs []*pending) {
+	if len(jobs) > 0 {
+		l.waiting = append(slices.Clone(jobs), l.waiting...)
+	}
+}
+
+// start runs one request beside the lane.
+func (l *lane) start(request func(id uint64) finished) {
+	l.flight++
+	id := l.flight
+	l.flights[id] = time.Now()
+	l.d.running.Go(func() { l.ended <- request(id) })
+}
+
+// markedJob is a job whose CODE bears another request's mark until a time.
+type markedJob struct {
+	*pending
+	until time.Time
+}
+
+// split sorts jobs by what the gate decided.
+func split(jobs []*pending, dec ratelimit.Decision) (going []*pending, marked []markedJob, rest []*pending) {
+	next := 0
+	for i, j := range jobs {
+		if next < len(dec.Go) && dec.Go[next] == i {
+			going = append(going, j)
+			next++
+		} else if until, ok := dec.Marked[i]; ok {
+			marked = append(marked, markedJob{j, until})
+		} else {
+			rest = append(rest, j)
+		}
+	}
+	return going, marked, rest
+}

@@ -1,0 +1,48 @@
+// Verdicts as asynq understands them.
+
+package tasks
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hibiken/asynq"
+)
+
+// Error makes a postponement an error, which is how asynq takes a task back.
+// The text stays with the task in the dashboard.
+func (l *Later) Error() string {
+	return fmt.Sprintf("%s, until %s", l.Reason, l.Until.UTC().Format("15:04:05 UTC"))
+}
+
+// archive is the error that sends a task into asynq's archive.
+func archive(reason string) error { return fmt.Errorf("%s: %w", reason, asynq.SkipRetry) }
+
+// IsFailure says whether a handler's error counts as a failed attempt: it is
+// asynq's Config.IsFailure.
+func IsFailure(err error) bool {
+	var l *Later
+	if errors.As(err, &l) {
+		return l.Attempt
+	}
+	return err != nil
+}
+
+// RetryDelay is asynq's Config.RetryDelayFunc: until the time that the verdict
+// names. asynq cuts due times to whole seconds, so that a task could come up
+// to a second early; the delay ends on the next whole second instead.
+func RetryDelay(now func() time.Time) asynq.RetryDelayFunc {
+	return func(n int, err error, _ *asynq.Task) time.Duration {
+		at := now()
+		until := at.Add(backoff(n+1, draw()))
+		var l *Later
+		if errors.As(err, &l) {
+			until = l.Until
+		}
+		if whole := until.Truncate(time.Second); whole.Before(until) {
+			until = whole.Add(time.Second)
+		}
+		return max(until.Sub(at), 0)
+	}
+}

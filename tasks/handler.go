@@ -1,0 +1,180 @@
+// The handler: one task from the queue to its verdict.
+
+package tasks
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"botfleet/bitrix"
+	"botfleet/bitrix/portals"
+	"botfleet/tasks/dispatch"
+	"botfleet/tasks/runs"
+)
+
+// Doer takes one registration to its portal; [dispatch.Dispatcher] is one.
+type Doer interface {
+	Do(ctx context.Context, job dispatch.Job) dispatch.Result
+}
+
+// PortalByID finds a portal by its permanent id; [portals.Cache] is one. It
+// returns an error for which errors.Is(err, portals.ErrUnknown) holds when
+// there is none.
+type PortalByID interface {
+	Get(ctx context.Context, id string) (portals.Portal, error)
+}
+
+// Handler works on the tasks of [TypeName]. It implements [asynq.Handler].
+type Handler struct {
+	Runs    *runs.Store
+	Portals PortalByID
+	Do      Doer
+	Policy  Policy
+	Log     *slog.Logger
+	Now     func() time.Time
+}
+
+// ProcessTask registers the task's bot. Its errors are for asynq: one that
+// [IsFailure] denies puts the task back without an attempt spent, and one that
+// wraps [asynq.SkipRetry] archives it.
+func (h *Handler) ProcessTask(ctx context.Context, t *asynq.Task) error {
+	p, err := DecodePayload(t.Payload())
+	if err != nil {
+		return archive("this task cannot be worked on: " + err.Error())
+	}
+	retried, _ := asynq.GetRetryCount(ctx)
+	st, err := h.Runs.Load(ctx, p.Run, p.Row)
+	if errors.Is(err, runs.ErrUnknownRun) {
+		return archive(fmt.Sprintf("row %d of run %s is gone: the run has expired or was deleted", p.Row, p.Run))
+	}
+	if err != nil {
+		return h.redisTrouble(err)
+	}
+	if st.Gen > p.Gen {
+		return nil // the row was queued anew since: that task will see to it
+	}
+	row, done := rowOf(st, p)
+	if done {
+		return h.acknowledge(ctx, t, st.Outcome.BotID)
+	}
+	v, err := h.work(ctx, row, retried)
+	if err != nil {
+		return h.redisTrouble(err)
+	}
+	return h.carryOut(ctx, t, p.Run, row, v, retried+1)
+}
+
+// rowOf returns what is to be registered: the waiting row, or the dead one
+// that somebody has told the queue to run again. done is set when there is
+// nothing left to do.
+func rowOf(st runs.State, p Payload) (row runs.Row, done bool) {
+	if st.Outcome == nil {
+		return st.Row, false
+	}
+	o := st.Outcome
+	if o.Status != runs.StatusDead || len(o.Bot) == 0 {
+		return runs.Row{}, true
+	}
+	return runs.Row{
+		Number: p.Row, Gen: st.Gen, Ident: o.Ident, ID: o.ID, Portal: o.Portal, PortalID: o.PortalID,
+		Code: o.Code, QueuedAt: o.QueuedAt, Bot: o.Bot, Photo: o.Photo,
+	}, false
+}
+
+// work does what the row asks for. An error means that it could not even be
+// found out what that is.
+func (h *Handler) work(ctx context.Context, row runs.Row, retried int) (Verdict, error) {
+	if retried >= h.Policy.MaxAttempts {
+		// Failures that the handler did not see: the worker died each time.
+		return dead(string(bitrix.Transient), "WORKER_LOST", fmt.Sprintf("the worker was lost in each of %d attempts", retried)), nil
+	}
+	portal, err := h.Portals.Get(ctx, row.PortalID)
+	if errors.Is(err, portals.ErrUnknown) {
+		return dead(string(bitrix.Blocked), CodeUnknownPortal, "the portal has been removed"), nil
+	}
+	if err != nil {
+		return Verdict{}, err
+	}
+	var bot bitrix.Bot
+	if err := json.Unmarshal(row.Bot, &bot); err != nil {
+		return dead(string(bitrix.Validation), "ROW_UNREADABLE", "the stored row cannot be read: "+err.Error()), nil
+	}
+	if row.Photo != "" {
+		if bot.Properties.PersonalPhoto, err = h.Runs.Photo(ctx, row.Photo); err != nil {
+			return Verdict{}, err
+		}
+	}
+	if portal.Kind == portals.Webhook && bot.ClientID == "" {
+		bot.ClientID = portal.ClientID
+	}
+	r := h.Do.Do(ctx, dispatch.Job{Portal: &portal, Bot: &bot})
+	return h.Policy.judge(r, retried+1, h.Now(), draw()), nil
+}
+
+// carryOut records a verdict in the run and then tells asynq. The order
+// matters: what asynq forgets, or trims, is known to the run.
+func (h *Handler) carryOut(ctx context.Context, t *asynq.Task, run string, row runs.Row, v Verdict, attempts int) error {
+	if v.Later != nil {
+		return v.Later
+	}
+	o := runs.Outcome{
+		Row: row.Number, ID: row.ID, Portal: row.Portal, Code: row.Code, Attempts: attempts,
+		QueuedAt: row.QueuedAt, DoneAt: h.Now(), PortalID: row.PortalID, Bot: row.Bot, Photo: row.Photo,
+	}
+	if v.Registered != nil {
+		o.Status, o.BotID, o.Existed, o.How = runs.StatusRegistered, v.Registered.BotID, v.Registered.Existed, runs.HowCreated
+		if v.Registered.Recovered {
+			o.How = runs.HowRecovered
+		}
+	} else {
+		o.Status, o.Class, o.Error = runs.StatusDead, v.Dead.Class, &v.Dead.Error
+	}
+	if err := h.Runs.Record(ctx, run, row.Gen, o); err != nil && !errors.Is(err, runs.ErrUnknownRun) {
+		return h.redisTrouble(err)
+	}
+	h.logOutcome(ctx, run, &o)
+	if v.Dead != nil {
+		return archive(fmt.Sprintf("dead (%s): %s: %s", o.Class, o.Error.Code, o.Error.Description))
+	}
+	return h.acknowledge(ctx, t, o.BotID)
+}
+
+func (h *Handler) logOutcome(ctx context.Context, run string, o *runs.Outcome) {
+	attrs := []slog.Attr{
+		slog.String("run", run), slog.Int("row", o.Row), slog.String("portal", o.Portal), slog.String("code", o.Code),
+		slog.String("status", string(o.Status)), slog.Int("attempts", o.Attempts),
+	}
+	if o.Error != nil {
+		attrs = append(attrs, slog.String("class", o.Class), slog.String("error", o.Error.Code), slog.String("description", o.Error.Description))
+	} else {
+		attrs = append(attrs, slog.Int64("bot_id", o.BotID), slog.String("how", o.How))
+	}
+	h.Log.LogAttrs(ctx, slog.LevelInfo, "outcome", attrs...)
+}
+
+// acknowledge keeps the BOT_ID as the task's result, where the dashboard and
+// later submissions find it.
+func (h *Handler) acknowledge(ctx context.Context, t *asynq.Task, botID int64) error {
+	if botID == 0 || t.ResultWriter() == nil {
+		return nil
+	}
+	if _, err := t.ResultWriter().Write(strconv.AppendInt(nil, botID, 10)); err != nil && ctx.Err() == nil {
+		return h.redisTrouble(err)
+	}
+	return nil
+}
+
+// troubleWait is how long a task is put back for when Redis did not do what it
+// was asked. No attempt is spent: the registration itself is not at fault.
+const troubleWait = 5 * time.Second
+
+func (h *Handler) redisTrouble(err error) error {
+	return &Later{Until: h.Now().Add(troubleWait), Reason: "waits for Redis: " + err.Error()}
+}

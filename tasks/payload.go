@@ -1,0 +1,86 @@
+// The task as it lies in the queue.
+
+package tasks
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"strings"
+)
+
+// TypeName is the asynq task type of a registration.
+const TypeName = "imbot:register"
+
+// payloadVersion grows when an older worker could misread a payload.
+const payloadVersion = 1
+
+// maxPayload bounds what is decoded: a payload is a few hundred bytes.
+const maxPayload = 64 << 10
+
+// Payload refers to a row of a run. It holds no secret, and nothing that
+// decides what is registered but the reference: Portal, Code and Name are for
+// the people who read the dashboard.
+type Payload struct {
+	Version  int    `json:"v"`
+	Run      string `json:"run"`
+	Row      int    `json:"row"`
+	Gen      int    `json:"gen,omitempty"`
+	PortalID string `json:"pid"`
+	Portal   string `json:"portal"`
+	Code     string `json:"code"`
+	Name     string `json:"name,omitempty"`
+}
+
+// Encode returns the payload as it is queued.
+func (p Payload) Encode() ([]byte, error) {
+	p.Version = payloadVersion
+	b, err := json.Marshal(p)
+	if err != nil {
+		return nil, fmt.Errorf("encode payload: %w", err)
+	}
+	return b, nil
+}
+
+// DecodePayload reads a queued payload. Its errors say what is wrong with it,
+// in words fit for the dashboard.
+func DecodePayload(b []byte) (Payload, error) {
+	var p Payload
+	if len(b) > maxPayload {
+		return p, fmt.Errorf("the payload has %d bytes, more than %d", len(b), maxPayload)
+	}
+	var version struct {
+		V *int `json:"v"`
+	}
+	if err := json.Unmarshal(b, &version); err != nil {
+		return p, fmt.Errorf("the payload is not readable: %w", err)
+	}
+	if version.V == nil {
+		return p, fmt.Errorf("the payload has no version")
+	}
+	if *version.V != payloadVersion {
+		return p, fmt.Errorf("the payload has version %d, and this worker knows version %d", *version.V, payloadVersion)
+	}
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&p); err != nil {
+		return p, fmt.Errorf("the payload is not readable: %w", err)
+	}
+	if p.Run == "" || p.Row < 1 || p.Gen < 0 || p.PortalID == "" {
+		return p, fmt.Errorf("the payload names no row of a run")
+	}
+	return p, nil
+}
+
+// TaskID is the id under which a bot is queued: the same for the same CODE of
+// the same application on the same portal, whatever the portal is called
+// today. CODEs that differ only in case are one on a portal.
+func TaskID(portalID, application, code string) string {
+	h := sha256.New()
+	for _, s := range [...]string{portalID, application, strings.ToLower(code)} {
+		_, _ = fmt.Fprintf(h, "%d:%s", len(s), s)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}

@@ -1,0 +1,60 @@
+-- Adds rows to one hash of a run. KEYS: meta, row hash, out. ARGV: now (ms),
+-- largest row number, prefix of the row hashes, rows per hash, stream length,
+-- then four for each row: number, state letter, identity, JSON.
+-- A row's value is state letter, generation, '|', identity, '|', JSON.
+-- Returns for each row a letter and its generation: n new, w waiting already,
+-- r registered already, x another bot stands in this row.
+local name = {w = 'waiting', r = 'registered', d = 'dead', f = 'refused', u = 'duplicate'}
+local meta = redis.call('HMGET', KEYS[1], 'ended', 'max_row', 'lease')
+if meta[1] then
+  redis.call('HDEL', KEYS[1], 'ended')
+  redis.call('PERSIST', KEYS[1])
+  redis.call('PERSIST', KEYS[3])
+  local last = (tonumber(meta[2]) or 0) - 1
+  if last >= 0 then
+    for c = 0, math.floor(last / tonumber(ARGV[4])) do
+      redis.call('PERSIST', ARGV[3] .. string.format('%.0f', c))
+    end
+  end
+end
+if meta[3] then
+  redis.call('HSET', KEYS[1], 'open_until', string.format('%.0f', tonumber(ARGV[1]) + tonumber(meta[3])))
+end
+if tonumber(ARGV[2]) > (tonumber(meta[2]) or 0) then redis.call('HSET', KEYS[1], 'max_row', ARGV[2]) end
+
+local out, delta = {}, {}
+local function count(what, by) delta[what] = (delta[what] or 0) + by end
+for i = 6, #ARGV, 4 do
+  local row, state, ident, json = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+  local cur = redis.call('HGET', KEYS[2], row)
+  local gen, answer = 0, 'n'
+  if cur then
+    local s, g, id = string.match(cur, '^(%a)(%d+)|([^|]*)|')
+    gen = tonumber(g)
+    -- A refused row may be mended into any other; every other row keeps its bot.
+    if s ~= 'f' and id ~= ident then
+      answer = 'x'
+    elseif s == 'w' and state == 'w' or s == 'r' then
+      answer = s
+    else
+      gen = gen + 1
+      count(name[s], -1)
+    end
+  else
+    count('queued', 1)
+  end
+  local g = string.format('%.0f', gen)
+  if answer == 'n' then
+    local value = state .. g .. '|' .. ident .. '|' .. json
+    redis.call('HSET', KEYS[2], row, value)
+    count(name[state], 1)
+    if state ~= 'w' then
+      redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[5], '*', row, value)
+    end
+  end
+  out[#out + 1] = answer .. g
+end
+for what, by in pairs(delta) do
+  if by ~= 0 then redis.call('HINCRBY', KEYS[1], what, string.format('%.0f', by)) end
+end
+return out

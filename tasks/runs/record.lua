@@ -1,0 +1,19 @@
+-- Gives one row its outcome. KEYS: meta, row hash, out. ARGV: row number,
+-- generation, state letter, JSON, stream length.
+-- Returns 'gone' (no such row or run), 'late' (a later generation stands
+-- there), 'same' (the row was registered before), or 'ok', with '!' behind it
+-- when no row of the run waits any more.
+local name = {w = 'waiting', r = 'registered', d = 'dead', f = 'refused', u = 'duplicate'}
+local cur = redis.call('HGET', KEYS[2], ARGV[1])
+if not cur then return 'gone' end
+local s, g, ident = string.match(cur, '^(%a)(%d+)|([^|]*)|')
+if tonumber(g) > tonumber(ARGV[2]) then return 'late' end
+if s == 'r' then return 'same' end
+local value = ARGV[3] .. ARGV[2] .. '|' .. ident .. '|' .. ARGV[4]
+if cur == value then return 'same' end
+redis.call('HSET', KEYS[2], ARGV[1], value)
+redis.call('HINCRBY', KEYS[1], name[s], -1)
+redis.call('HINCRBY', KEYS[1], name[ARGV[3]], 1)
+redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[5], '*', ARGV[1], value)
+if (tonumber(redis.call('HGET', KEYS[1], 'waiting')) or 0) == 0 then return 'ok!' end
+return 'ok'

@@ -1,0 +1,143 @@
+// The worker: asynq servers, one for each queue, started and stopped as one.
+
+package tasks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"botfleet/tasks/dispatch"
+)
+
+// WorkerConfig is what a Worker runs on. All fields are needed.
+type WorkerConfig struct {
+	// Redis carries asynq. It should retry for some 20 s before it gives up:
+	// asynq cannot repeat a failed acknowledgement, and would run the task again.
+	Redis      redis.UniversalClient
+	Handler    *Handler
+	Dispatcher *dispatch.Dispatcher
+	Queues     []string
+	// Concurrency is how many tasks are worked on at once, over all queues.
+	Concurrency int
+	// ShutdownTimeout is how long Stop may take.
+	ShutdownTimeout time.Duration
+	// Eager looks for tasks many times a second: for a process that has Redis
+	// to itself.
+	Eager bool
+	Log   *slog.Logger
+}
+
+// Worker runs the handler on tasks from Redis. There is one server for each
+// queue, because a server with several asks them in turn, one task a round
+// trip, and a busy queue among idle ones gets a fraction of the rate.
+type Worker struct {
+	cfg WorkerConfig
+
+	mu      sync.Mutex
+	servers map[string]*asynq.Server
+	stopped bool
+}
+
+// NewWorker returns a worker that has not started.
+func NewWorker(cfg WorkerConfig) *Worker {
+	return &Worker{cfg: cfg, servers: map[string]*asynq.Server{}}
+}
+
+// Start begins to take tasks.
+func (w *Worker) Start() error {
+	if len(w.cfg.Queues) == 0 {
+		return errors.New("start worker: no queues")
+	}
+	return w.Serve(w.cfg.Queues)
+}
+
+// Serve makes the worker take tasks from these queues too. Queues that it
+// serves already stay as they are.
+func (w *Worker) Serve(queues []string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.stopped {
+		return nil
+	}
+	for _, q := range queues {
+		if w.servers[q] != nil {
+			continue
+		}
+		s := asynq.NewServerFromRedisClient(w.cfg.Redis, w.serverConfig(q))
+		if err := s.Start(w.cfg.Handler); err != nil {
+			return fmt.Errorf("serve queue %s: %w", q, err)
+		}
+		w.servers[q] = s
+	}
+	return nil
+}
+
+func (w *Worker) serverConfig(queue string) asynq.Config {
+	check, forward := 250*time.Millisecond, 500*time.Millisecond
+	if w.cfg.Eager {
+		check, forward = 20*time.Millisecond, 100*time.Millisecond
+	}
+	return asynq.Config{
+		Queues:                   map[string]int{queue: 1},
+		Concurrency:              max(w.cfg.Concurrency/max(len(w.cfg.Queues), 1), 1),
+		TaskCheckInterval:        check,
+		DelayedTaskCheckInterval: forward,
+		RetryDelayFunc:           RetryDelay(time.Now),
+		IsFailure:                IsFailure,
+		ShutdownTimeout:          w.cfg.ShutdownTimeout,
+		Logger:                   asynqLog{w.cfg.Log.With("queue", queue)},
+		LogLevel:                 asynq.WarnLevel,
+	}
+}
+
+// Pause stops taking tasks; those in work go on.
+func (w *Worker) Pause() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, s := range w.servers {
+		s.Stop()
+	}
+}
+
+// Stop ends the worker. First nothing more is taken and nothing more is sent:
+// jobs that wait are handed back. Then requests on their way may end; those
+// that have not shortly before the timeout are broken off while there is still
+// time to put their tasks back. Only then do the servers stop: a handler that
+// outlives its server would run beside the task's next run.
+func (w *Worker) Stop() {
+	w.Pause()
+	w.mu.Lock()
+	w.stopped = true
+	servers := w.servers
+	w.servers = map[string]*asynq.Server{}
+	w.mu.Unlock()
+
+	grace := w.cfg.ShutdownTimeout - w.cfg.ShutdownTimeout/10
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	w.cfg.Dispatcher.Close(ctx)
+
+	var all sync.WaitGroup
+	for _, s := range servers {
+		all.Go(s.Shutdown)
+	}
+	all.Wait()
+}
+
+// asynqLog hands asynq's log lines to slog.
+type asynqLog struct{ log *slog.Logger }
+
+func (l asynqLog) Debug(args ...any) { l.log.Debug("asynq: " + fmt.Sprint(args...)) }
+func (l asynqLog) Info(args ...any)  { l.log.Info("asynq: " + fmt.Sprint(args...)) }
+func (l asynqLog) Warn(args ...any)  { l.log.Warn("asynq: " + fmt.Sprint(args...)) }
+func (l asynqLog) Error(args ...any) { l.log.Error("asynq: " + fmt.Sprint(args...)) }
+
+// Fatal does not end the process, as asynq would: whoever runs the worker decides that.
+func (l asynqLog) Fatal(args ...any) { l.log.Error("asynq: " + fmt.Sprint(args...)) }
