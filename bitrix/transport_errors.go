@@ -59,6 +59,9 @@ func (k *call) unsentError(err error) *Error {
 		code, text = CodeRefused, "the connection was refused"
 	case k.tlsFailed.Load(), isTLS(err):
 		code, text = CodeTLS, "no safe connection"
+	case ended(err):
+		// A kept connection that the server closed at the same moment, mostly.
+		code, text = CodeReset, "the connection ended before the request was sent"
 	}
 	return k.fail(class, code, text+": "+err.Error(), k.identify(err))
 }
@@ -70,14 +73,19 @@ func (k *call) brokenOff(err error) (code, text string) {
 		return CodeCancelled, "cancelled after the request was sent; it may have been done"
 	case k.timedOut(err):
 		return CodeTimeout, "no complete answer in time; the work may have been done"
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
-		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, net.ErrClosed),
-		strings.Contains(err.Error(), "server closed idle connection"):
+	case ended(err):
 		return CodeReset, "the connection ended before the answer; the work may have been done"
 	case strings.Contains(err.Error(), "malformed"), strings.Contains(err.Error(), "headers exceeded"):
 		return CodeBadHTTP, "the answer is not HTTP that can be read: " + err.Error()
 	}
 	return CodeReset, "the exchange broke off; the work may have been done: " + err.Error()
+}
+
+// ended reports whether the other side ended the connection.
+func ended(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, net.ErrClosed) ||
+		strings.Contains(err.Error(), "server closed idle connection")
 }
 
 // timedOut reports whether time ran out: the caller's, the client's or one of

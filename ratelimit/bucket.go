@@ -3,6 +3,7 @@
 package ratelimit
 
 import (
+	"math"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -78,13 +79,18 @@ func (b *bucket) opensAt(now time.Time) time.Time {
 	return now.Add(waitFor(b.tokens(now), float64(b.lim.Limit())))
 }
 
-// waitFor is how long a bucket that holds tokens takes to hold one. Cut to
-// whole nanoseconds, as the limiter cuts them, so that both agree on the instant.
+// rounding is the part of a token that floating point may lose. Lending it
+// does no harm: the bucket then holds so much less than none.
+const rounding = 1e-9
+
+// waitFor is how long a bucket that holds tokens takes to hold one, in whole
+// nanoseconds, rounded up, so that it is open at the instant named.
 func waitFor(tokens, perSecond float64) time.Duration {
-	if tokens >= 1 {
+	missing := 1 - tokens
+	if missing <= rounding {
 		return 0
 	}
-	return time.Duration((1 - tokens) / perSecond * float64(time.Second))
+	return time.Duration(math.Ceil(missing / perSecond * float64(time.Second)))
 }
 
 // A portal that refuses for its rate all the same shares it with others on the

@@ -83,7 +83,9 @@ func (b *budget) settle(now time.Time, window time.Duration) {
 	n = 0
 	for n < len(b.cells) && !b.cells[n].leaves.After(now) {
 		b.sum -= b.cells[n].work
-		b.left += b.cells[n].work
+		if !b.distrusted { // otherwise it is certain
+			b.left += b.cells[n].work
+		}
 		n++
 	}
 	if n > 0 {
@@ -164,9 +166,6 @@ func (b *budget) tell(now time.Time, operating time.Duration, rows int, grownBef
 		b.cost.learn(growth, rows)
 		b.top += growth
 		b.grown += growth
-	}
-	if b.learned > 0 && b.sum > b.learned {
-		b.learned = b.sum // the portal ran it on top of that
 	}
 	switch {
 	case operating > b.sum:
@@ -288,11 +287,22 @@ func (b *budget) refused(now time.Time, p plan) {
 	}
 	switch {
 	case b.left > 0:
-		b.distrusted = true // what was thought to have left has not
+		b.distrust(now, p.window) // what was thought to have left has not
 	case b.known && b.sum >= p.full/10:
 		// The limit is lower than thought. A smaller sum says nothing: then
 		// the portal counts what no answer shows.
 		b.learned, b.learnedAt = min(b.sum, b.limit(now, p)), now
+	}
+}
+
+// distrust stops reckoning with the portal's minutes: work leaves the window
+// when it must have left whatever the portal's clock says, a window after it was
+// told.
+func (b *budget) distrust(now time.Time, window time.Duration) {
+	b.distrusted, b.left = true, 0
+	for i := range b.cells {
+		c := &b.cells[i]
+		c.leaves = later(c.leaves, earlier(c.end, now).Add(window))
 	}
 }
 

@@ -415,6 +415,7 @@ func FuzzBudget(f *testing.F) {
 			return
 		}
 		b, now := &budget{}, epoch
+		story = story[:min(len(story), 3000)]
 		for ; len(story) >= 3; story = story[3:] {
 			size := time.Duration(1) << (story[1] % 63)
 			rows := 1 + int(story[2])
@@ -457,8 +458,5 @@ func checkBudget(t *testing.T, b *budget, now time.Time, rows int, p plan) {
 	}
 	if r.rows < 0 || r.rows > rows || r.rows == 0 && (r.until.Sub(now) > p.window || !r.until.After(now)) {
 		t.Fatalf("room %+v for %d rows at %s: %+v", r, rows, now, b)
-	}
-	if b.closed.until.Sub(now) > 3*p.window { // the story may have gone back by two
-		t.Fatalf("closed for %s", b.closed.until.Sub(now))
 	}
 }

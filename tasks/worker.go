@@ -93,7 +93,8 @@ func (w *Worker) serverConfig(queue string) asynq.Config {
 		IsFailure:                IsFailure,
 		ShutdownTimeout:          w.cfg.ShutdownTimeout,
 		Logger:                   asynqLog{w.cfg.Log.With("queue", queue)},
-		LogLevel:                 asynq.WarnLevel,
+		// Its warnings tell of each archived task, which the outcome has told already.
+		LogLevel: asynq.ErrorLevel,
 	}
 }
 

@@ -239,8 +239,11 @@ func newID() string {
 func queueOf(id string, shards int) string {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(id))
-	return "portals-" + strconv.Itoa(int(h.Sum32()%uint32(shards)))
+	return QueueName(int(h.Sum32() % uint32(shards)))
 }
+
+// QueueName is the name of the queue with a number from 0 to Shards-1.
+func QueueName(n int) string { return "portals-" + strconv.Itoa(n) }
 
 // randomVersion is where a registry's versions begin.
 func randomVersion() int64 {

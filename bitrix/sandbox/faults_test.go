@@ -62,7 +62,7 @@ func TestOnTheWire(t *testing.T) {
 		fault Fault
 		seen  func(a answer, err error) bool
 	}{
-		{Fault{Kind: Reset}, func(_ answer, err error) bool { return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF) }},
+		{Fault{Kind: Reset}, func(_ answer, err error) bool { return errors.Is(err, syscall.ECONNRESET) }},
 		{Fault{Kind: HTML}, func(a answer, err error) bool {
 			return err == nil && a.status == 502 && strings.HasPrefix(a.raw, "<html>")
 		}},

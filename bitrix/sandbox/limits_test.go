@@ -203,6 +203,18 @@ func TestWhereBatchedWorkCounts(t *testing.T) {
 	}
 }
 
+// TestApplicationsBatchesCountAsDirect: by the sources only webhooks share a
+// counter for batches.
+func TestApplicationsBatchesCountAsDirect(t *testing.T) {
+	v := visit(t, Portal{Dialect: Published, OperatingLimit: time.Hour, OperatingCost: 10 * time.Second, ReportsOperating: true,
+		Tokens: []Token{{Value: "tok", App: "local.1"}}}, WithClock(newClock().now))
+	v.works("batch", batch(0, "a", command("a")), "")
+	v.send("/rest/batch", strings.Replace(batch(0, "b", command("b")), "{", `{"auth":"tok",`, 1))
+	if a := v.send("/rest/imbot.register", strings.Replace(bot("c"), "{", `{"auth":"tok",`, 1)); a.operating() != 20 {
+		t.Error(a.raw)
+	}
+}
+
 func TestBatchAsBatchIsLimitedAsBatch(t *testing.T) {
 	v := visit(t, Portal{CountsBatchAs: BatchAsBatch, OperatingLimit: 15 * time.Second, OperatingCost: 10 * time.Second})
 	v.works("batch", batch(0, "a", command("a"), "b", command("b")), "")

@@ -4,6 +4,7 @@ package main
 
 import (
 	"io"
+	"log/slog"
 	"os"
 	"slices"
 
@@ -11,6 +12,7 @@ import (
 	"golang.org/x/term"
 
 	"botfleet/cmd/internal/config"
+	"botfleet/cmd/internal/redisconn"
 	"botfleet/cmd/internal/version"
 )
 
@@ -70,7 +72,12 @@ Environment (a flag of the same name beats it):
 	return root
 }
 
-func (a *app) config() (config.Config, error) { return config.Load(a.environ, a.flags) }
+// config reads the settings. What the Redis client has to say reaches the user
+// as the error of a command, not as lines of its own log.
+func (a *app) config() (config.Config, error) {
+	redisconn.LogTo(slog.New(slog.DiscardHandler))
+	return config.Load(a.environ, a.flags)
+}
 
 // color reports whether w may be coloured.
 func (a *app) color(w io.Writer) bool {

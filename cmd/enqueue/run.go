@@ -134,7 +134,6 @@ func (j *job) open(ctx context.Context, args []string) error {
 			}
 		}
 	}
-	redisconn.LogTo(j.cfg.Logger(j.std.err))
 	if j.base, err = engine.Open(ctx, j.cfg, url); err != nil {
 		return err
 	}

@@ -99,6 +99,7 @@ func merge(a *ratelimit.Answer, row ratelimit.Answer) {
 		a.Outcome, a.Code, a.Text = row.Outcome, row.Code, row.Text
 	}
 	a.Ran += row.Ran
+	a.Unsure = a.Unsure || row.Unsure
 	if row.HasOperating && (!a.HasOperating || row.Operating > a.Operating) {
 		a.HasOperating, a.Operating, a.ResetAt = true, row.Operating, row.ResetAt
 	}
@@ -187,24 +188,35 @@ func answer(err error, t bitrix.Time) ratelimit.Answer {
 	return a
 }
 
-// look searches the portal's list for the bots of jobs that meet a mark. Found
-// ones are registered; the others wait until their marks' ends.
-func (l *lane) look(jobs []markedJob) {
+// look searches the portal's list for the bots of jobs that met a mark, one
+// look for all of them. Found ones are registered; the others wait until their
+// marks' ends. It returns after how long to look again at the latest.
+func (l *lane) look(now time.Time) time.Duration {
+	if len(l.lost) == 0 || l.looking {
+		return time.Hour
+	}
+	jobs := l.lost
 	p := jobs[0].Portal
-	ctx, cancel := context.WithTimeout(l.d.ctx, l.d.cfg.RequestTimeout)
+	ctx, cancel := context.WithDeadline(l.d.ctx, now.Add(l.d.cfg.RequestTimeout))
 	dec, err := l.d.cfg.Gate.Acquire(ctx, ratelimit.Request{
 		Portal: p.ID, Limits: p.Limits, Credential: p.Credential, Method: "imbot.bot.list", Rows: 1,
 	})
 	if err != nil || len(dec.Go) == 0 {
 		cancel()
+		if wait := dec.Until.Sub(now); err == nil && wait <= longWait {
+			return max(wait, time.Millisecond)
+		}
+		l.lost = nil
 		l.waitForMarks(jobs)
-		return
+		return time.Hour
 	}
+	l.lost, l.looking = nil, true
 	l.start(func(id uint64) finished {
 		defer cancel()
 		l.find(ctx, p, jobs, dec.Ticket)
-		return finished{flight: id}
+		return finished{flight: id, look: true}
 	})
+	return time.Hour
 }
 
 func (l *lane) find(ctx context.Context, p *portals.Portal, jobs []markedJob, t ratelimit.Ticket) {

@@ -55,9 +55,12 @@ type lane struct {
 	wake    chan struct{} // something has changed
 	ended   chan finished
 	waiting []*pending
+	lost    []markedJob          // met a mark: to be looked for on the portal
+	looking bool                 // a look is on its way
 	flights map[uint64]time.Time // requests on their way, by when they began
 	flight  uint64
 	openAt  time.Time // the gate said: not before
+	bound   bool      // a limit binds: what waits now had to wait, and leaves in batches
 	why     ratelimit.Reason
 	hold    *ratelimit.Hold
 	pace    pace
@@ -68,7 +71,8 @@ type finished struct {
 	flight uint64
 	rows   int // that the portal ran
 	took   time.Duration
-	again  []*pending // jobs that the portal did not run, or that must look for their bot
+	again  []*pending // jobs that the portal did not run
+	look   bool       // it was a look for lost bots
 }
 
 func newLane(d *Dispatcher, portal string) *lane {
@@ -96,8 +100,10 @@ func (l *lane) run() {
 		draining := l.takeArrived()
 		if draining {
 			l.handBackAll(time.Now(), ShuttingDown)
+			l.waitForMarks(l.lost)
+			l.lost = nil
 		}
-		timer.Reset(l.step(time.Now()))
+		timer.Reset(min(l.step(time.Now()), l.look(time.Now())))
 		if l.leave() {
 			return
 		}
@@ -146,6 +152,9 @@ func (l *lane) leave() bool {
 
 func (l *lane) landed(f finished) {
 	delete(l.flights, f.flight)
+	if f.look {
+		l.looking = false
+	}
 	l.pace.learn(f.rows, f.took)
 	// Back in front: they have waited longest.
 	l.waiting = append(f.again, l.waiting...)
@@ -159,6 +168,7 @@ func (l *lane) landed(f finished) {
 func (l *lane) step(now time.Time) time.Duration {
 	for len(l.waiting) > 0 {
 		if wait := l.closedFor(now); wait > 0 {
+			l.bound = true
 			if !l.worthWaiting(now, wait) {
 				continue
 			}
@@ -167,6 +177,7 @@ func (l *lane) step(now time.Time) time.Duration {
 		l.send(l.choose(), now)
 		now = time.Now()
 	}
+	l.bound = false
 	return time.Hour
 }
 
@@ -251,10 +262,13 @@ func (l *lane) handBackOld(now, notBefore time.Time) {
 	l.waiting = keep
 }
 
-// choose takes the jobs of the next request off the waiting ones: as many as
-// may travel together, in their order.
+// choose takes the jobs of the next request off the waiting ones, in their
+// order: one while nothing binds, else as many as may travel together.
 func (l *lane) choose() []*pending {
-	most := min(l.d.cfg.BatchSize, l.pace.rows(l.waiting[0].Portal.ServerTimeout))
+	most := 1
+	if l.bound {
+		most = min(l.d.cfg.BatchSize, l.pace.rows(l.waiting[0].Portal.ServerTimeout))
+	}
 	n, bytes := 0, 0
 	for _, j := range l.waiting {
 		size := botBytes(j.Bot)
@@ -313,9 +327,7 @@ func (l *lane) send(jobs []*pending, now time.Time) {
 			return l.register(ctx, id, going, dec.Ticket)
 		})
 	}
-	if len(marked) > 0 {
-		l.look(marked)
-	}
+	l.lost = append(l.lost, marked...)
 	if len(rest) > 0 {
 		l.openAt, l.why, l.hold = dec.Until, dec.Reason, dec.Hold
 	}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -170,6 +171,11 @@ func (w *Worker) queues(ctx context.Context) ([]string, error) {
 	names, err := w.base.Registry.Queues(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("find the queues: %w", err)
+	}
+	for n := range w.cfg.Shards {
+		if name := portals.QueueName(n); !slices.Contains(names, name) {
+			names = append(names, name)
+		}
 	}
 	return names, nil
 }

@@ -219,7 +219,7 @@ func (s *inspection) problems(row *rowfile.Row) []bitrix.Problem {
 		}
 		rules.ClientID = "?" // whether one is needed depends on the portal
 	}
-	if len(row.Problems) == 0 || row.Bot.Code != "" {
+	if readable(row) {
 		problems = append(problems, row.Bot.Validate(rules)...)
 	}
 	if first, double := s.double(row); double {
@@ -227,6 +227,17 @@ func (s *inspection) problems(row *rowfile.Row) []bitrix.Problem {
 		problems = append(problems, DoubleProblem(first))
 	}
 	return problems
+}
+
+// readable reports whether the row's fields could be read. What could not even
+// be read is not also missing.
+func readable(row *rowfile.Row) bool {
+	for _, p := range row.Problems {
+		if p.Field == "" {
+			return false
+		}
+	}
+	return true
 }
 
 // DoubleProblem is the problem of a row that repeats an earlier one.

@@ -18,7 +18,7 @@ import (
 	"time"
 
 	"botfleet/cmd/internal/redisconn"
-	"botfleet/cmd/internal/redistest"
+	"botfleet/ratelimit/redistest"
 )
 
 // checkError checks a Redis by URL and gives the error, having measured the time.

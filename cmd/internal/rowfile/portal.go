@@ -40,7 +40,8 @@ func normalPortal(s string) (string, error) {
 	if !isHost(host) {
 		return "", errPortal
 	}
-	return s, nil
+	// The port that https has anyway: with and without it, a portal is the same.
+	return strings.TrimSuffix(s, ":443"), nil
 }
 
 // isHost tells whether a name could be a host's. Letters of any script may be

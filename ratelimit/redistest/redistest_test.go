@@ -9,7 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 
-	"botfleet/cmd/internal/redistest"
+	"botfleet/ratelimit/redistest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

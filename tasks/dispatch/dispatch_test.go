@@ -1,0 +1,482 @@
+// The dispatcher in virtual time, with the real gate and a portal of our own.
+
+package dispatch_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"botfleet/bitrix"
+	"botfleet/bitrix/portals"
+	"botfleet/ratelimit"
+	"botfleet/tasks/dispatch"
+)
+
+// fakePortal answers calls as its fields say, and remembers them.
+type fakePortal struct {
+	latency time.Duration
+	// fail, if set, decides about each registration: nil lets it succeed.
+	fail func(code string, nth int) error
+	// skip makes a batch leave a CODE out.
+	skip func(code string) bool
+	// lost registers the bot although fail says that the answer was lost.
+	lost bool
+
+	mu       sync.Mutex
+	bots     map[string]int64
+	calls    []string // "register code", "batch a,b", "list"
+	seen     map[string]int
+	inFlight int
+	most     int
+}
+
+func (f *fakePortal) begin(call string) {
+	f.mu.Lock()
+	f.calls = append(f.calls, call)
+	f.inFlight++
+	f.most = max(f.most, f.inFlight)
+	f.mu.Unlock()
+}
+
+func (f *fakePortal) end(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(f.latency):
+	}
+	f.mu.Lock()
+	f.inFlight--
+	f.mu.Unlock()
+}
+
+func (f *fakePortal) one(code string) (bitrix.Registered, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.bots == nil {
+		f.bots, f.seen = map[string]int64{}, map[string]int{}
+	}
+	f.seen[code]++
+	var err error
+	if f.fail != nil {
+		err = f.fail(code, f.seen[code])
+	}
+	if err == nil || f.lost {
+		if f.bots[code] == 0 {
+			f.bots[code] = int64(len(f.bots) + 1)
+		}
+	}
+	return bitrix.Registered{BotID: f.bots[code]}, err
+}
+
+func (f *fakePortal) Register(ctx context.Context, _ bitrix.Access, b *bitrix.Bot) (bitrix.Registered, error) {
+	f.begin("register " + b.Code)
+	defer f.end(ctx)
+	return f.one(b.Code)
+}
+
+func (f *fakePortal) RegisterBatch(ctx context.Context, _ bitrix.Access, bots []*bitrix.Bot) (bitrix.BatchAnswer, error) {
+	var codes []string
+	for _, b := range bots {
+		codes = append(codes, b.Code)
+	}
+	f.begin("batch " + strings.Join(codes, ","))
+	defer f.end(ctx)
+	var ans bitrix.BatchAnswer
+	for _, c := range codes {
+		if f.skip != nil && f.skip(c) {
+			ans.Rows = append(ans.Rows, bitrix.BatchRow{})
+			continue
+		}
+		reg, err := f.one(c)
+		row := bitrix.BatchRow{Ran: true, Registered: reg}
+		if err != nil {
+			row.Err = err.(*bitrix.Error)
+		}
+		ans.Rows = append(ans.Rows, row)
+	}
+	return ans, nil
+}
+
+func (f *fakePortal) Bots(ctx context.Context, _ bitrix.Access, _ string) ([]bitrix.ListedBot, bitrix.Time, error) {
+	f.begin("list")
+	defer f.end(ctx)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var all []bitrix.ListedBot
+	for c, id := range f.bots {
+		all = append(all, bitrix.ListedBot{ID: id, Code: c})
+	}
+	return all, bitrix.Time{}, nil
+}
+
+func (f *fakePortal) count(prefix string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := 0
+	for _, c := range f.calls {
+		if strings.HasPrefix(c, prefix) {
+			n++
+		}
+	}
+	return n
+}
+
+// holds remembers holds.
+type holds struct {
+	mu   sync.Mutex
+	held map[string]string
+}
+
+func (h *holds) HoldCredential(_ context.Context, id, _, reason string, _ time.Time) (bool, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.held[id] = reason
+	return true, nil
+}
+
+// bench is a dispatcher on one fake portal.
+type bench struct {
+	*dispatch.Dispatcher
+	portal *portals.Portal
+	fake   *fakePortal
+	gate   *ratelimit.Local
+	holds  *holds
+}
+
+func newBench(t *testing.T, fake *fakePortal, change func(*dispatch.Config, *portals.Portal)) *bench {
+	b := &bench{
+		fake: fake, gate: ratelimit.NewLocal(ratelimit.Config{Parallel: 4}), holds: &holds{held: map[string]string{}},
+		portal: &portals.Portal{
+			ID: "p1", Name: "acme.bitrix24.ru", ServerTimeout: time.Minute, Credential: "c1",
+			Limits: ratelimit.Limits{Rate: 1000, Burst: 1000, OperatingWindow: 10 * time.Minute},
+		},
+	}
+	cfg := dispatch.Config{
+		Gate: b.gate, Caller: fake, Holds: b.holds, Parallel: 4, BatchSize: 50, Batching: dispatch.Auto,
+		RequestTimeout: 10 * time.Second, Slots: 1024,
+	}
+	if change != nil {
+		change(&cfg, b.portal)
+	}
+	b.Dispatcher = dispatch.New(cfg)
+	t.Cleanup(func() { b.Close(context.Background()) })
+	return b
+}
+
+// all does jobs for the CODEs bot0…bot(n-1) at the same moment.
+func (b *bench) all(ctx context.Context, n int) []dispatch.Result {
+	results := make([]dispatch.Result, n)
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() { results[i] = b.one(ctx, fmt.Sprintf("bot%d", i)) })
+	}
+	wg.Wait()
+	return results
+}
+
+func (b *bench) one(ctx context.Context, code string) dispatch.Result {
+	return b.Do(ctx, dispatch.Job{Portal: b.portal, Bot: &bitrix.Bot{Code: code}})
+}
+
+func registered(t *testing.T, results ...dispatch.Result) {
+	t.Helper()
+	for i, r := range results {
+		if r.Registered == nil {
+			t.Fatalf("job %d: %+v, error %v", i, r, r.Err)
+		}
+	}
+}
+
+// inBubble runs a test in virtual time, and ends its dispatchers inside it.
+func inBubble(t *testing.T, test func(t *testing.T)) {
+	t.Helper()
+	synctest.Test(t, test)
+}
+
+func TestAJobOnAQuietPortalGoesAtOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		b := newBench(t, &fakePortal{}, nil)
+		began := time.Now()
+		registered(t, b.one(t.Context(), "a"), b.one(t.Context(), "b"))
+		if time.Since(began) != 0 || b.fake.count("register") != 2 {
+			t.Fatalf("took %s, calls %v", time.Since(began), b.fake.calls)
+		}
+	})
+}
+
+func TestBatchesFormWhileRequestsAreOnTheirWay(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		b := newBench(t, &fakePortal{latency: 100 * time.Millisecond}, nil)
+		registered(t, b.all(t.Context(), 100)...)
+		if n := len(b.fake.calls); n > 20 {
+			t.Errorf("%d requests for 100 jobs: %v", n, b.fake.calls)
+		}
+		if b.fake.most > 4 {
+			t.Errorf("%d requests on their way at once", b.fake.most)
+		}
+		if len(b.fake.bots) != 100 {
+			t.Errorf("%d bots", len(b.fake.bots))
+		}
+	})
+}
+
+func TestWithoutBatching(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		b := newBench(t, &fakePortal{latency: 10 * time.Millisecond}, func(c *dispatch.Config, _ *portals.Portal) {
+			c.Batching = dispatch.Off
+		})
+		registered(t, b.all(t.Context(), 40)...)
+		if b.fake.count("batch") != 0 || b.fake.count("register") != 40 {
+			t.Fatalf("calls %v", b.fake.calls)
+		}
+	})
+}
+
+func TestAlwaysBatchingGathersFirst(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		b := newBench(t, &fakePortal{}, func(c *dispatch.Config, _ *portals.Portal) { c.Batching = dispatch.Always })
+		registered(t, b.all(t.Context(), 5)...)
+		if b.fake.count("batch") != 1 || len(b.fake.calls) != 1 {
+			t.Fatalf("calls %v", b.fake.calls)
+		}
+	})
+}
+
+func TestWhatABatchLeavesOutGoesAgain(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		var mu sync.Mutex
+		left := map[string]bool{}
+		fake := &fakePortal{latency: 50 * time.Millisecond}
+		fake.skip = func(code string) bool { // half of the CODEs are left out once
+			mu.Lock()
+			defer mu.Unlock()
+			first := !left[code]
+			left[code] = true
+			return first && code[len(code)-1]%2 == 0
+		}
+		b := newBench(t, fake, nil)
+		registered(t, b.all(t.Context(), 60)...)
+		for code, n := range fake.seen {
+			if n != 1 {
+				t.Errorf("%s ran %d times", code, n)
+			}
+		}
+	})
+}
+
+func TestALongWaitIsHandedBack(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		fake := &fakePortal{fail: func(string, int) error {
+			return &bitrix.Error{Class: bitrix.Limit, Code: "OPERATION_TIME_LIMIT", Status: 429}
+		}}
+		b := newBench(t, fake, func(_ *dispatch.Config, p *portals.Portal) { p.Limits.Operating = 480 * time.Second })
+		began := time.Now()
+		for i, r := range b.all(t.Context(), 10) {
+			if r.Deferred == nil || !r.Deferred.Until.After(began.Add(2*time.Second)) {
+				t.Fatalf("job %d: %+v, %v", i, r.Deferred, r.Err)
+			}
+		}
+		if time.Since(began) > 3*time.Second {
+			t.Errorf("held the jobs for %s", time.Since(began))
+		}
+	})
+}
+
+func ambiguous() error {
+	return &bitrix.Error{Class: bitrix.Ambiguous, Code: bitrix.CodeNotJSON, Status: 502}
+}
+
+func TestALostAnswerIsFoundInTheList(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		fake := &fakePortal{lost: true, fail: func(_ string, nth int) error {
+			if nth == 1 {
+				return ambiguous()
+			}
+			return nil
+		}}
+		b := newBench(t, fake, nil)
+		if r := b.one(t.Context(), "Bot"); r.Err == nil || r.Err.Class != bitrix.Ambiguous {
+			t.Fatalf("%+v", r)
+		}
+		r := b.one(t.Context(), "bOT")
+		if r.Registered == nil || !r.Registered.Recovered || r.Registered.BotID != 1 {
+			t.Fatalf("%+v %v", r, r.Err)
+		}
+		if n := b.fake.count("register"); n != 1 {
+			t.Fatalf("%d registrations", n)
+		}
+	})
+}
+
+func TestAnUnfoundBotWaitsForTheEndOfItsMark(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		fake := &fakePortal{fail: func(_ string, nth int) error {
+			if nth == 1 {
+				return ambiguous()
+			}
+			return nil
+		}}
+		b := newBench(t, fake, nil)
+		began := time.Now()
+		b.one(t.Context(), "a")
+		r := b.one(t.Context(), "a")
+		markEnd := began.Add(10*time.Second + time.Minute + 5*time.Second)
+		if r.Deferred == nil || r.Deferred.Reason != ratelimit.Marked || r.Deferred.Until.Before(markEnd) {
+			t.Fatalf("%+v", r.Deferred)
+		}
+		if n := b.fake.count("register"); n != 1 {
+			t.Fatalf("the CODE was sent again while its first call may still be at work: %v", b.fake.calls)
+		}
+		time.Sleep(time.Until(r.Deferred.Until))
+		registered(t, b.one(t.Context(), "a"))
+	})
+}
+
+func TestOneLookServesAllJobsOfALane(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		fake := &fakePortal{lost: true, latency: time.Millisecond, fail: func(_ string, nth int) error {
+			if nth == 1 {
+				return ambiguous()
+			}
+			return nil
+		}}
+		b := newBench(t, fake, nil)
+		b.all(t.Context(), 30)
+		registered(t, b.all(t.Context(), 30)...)
+		if n := b.fake.count("list"); n > 6 {
+			t.Errorf("%d looks for 30 jobs", n)
+		}
+		for code, n := range fake.seen {
+			if n != 1 {
+				t.Errorf("%s was sent %d times", code, n)
+			}
+		}
+	})
+}
+
+func TestABlockedPortalIsHeld(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		fake := &fakePortal{fail: func(string, int) error {
+			return &bitrix.Error{Class: bitrix.Blocked, Code: "OVERLOAD_LIMIT", Description: "blocked by hand", Status: 401}
+		}}
+		b := newBench(t, fake, nil)
+		if r := b.one(t.Context(), "a"); r.Err == nil || r.Err.Class != bitrix.Blocked {
+			t.Fatalf("%+v", r)
+		}
+		r := b.one(t.Context(), "b")
+		if r.Deferred == nil || r.Deferred.Reason != ratelimit.Held || r.Deferred.Hold == nil {
+			t.Fatalf("%+v", r)
+		}
+		if b.holds.held["p1"] != "OVERLOAD_LIMIT: blocked by hand" || len(b.fake.calls) != 1 {
+			t.Fatalf("holds %v, calls %v", b.holds.held, b.fake.calls)
+		}
+	})
+}
+
+func TestOnePortalDoesNotTakeAllSlots(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		b := newBench(t, &fakePortal{latency: time.Hour}, func(c *dispatch.Config, _ *portals.Portal) { c.Slots = 64 })
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		deferred := 0
+		for _, r := range b.all(ctx, 64) {
+			if r.Deferred != nil {
+				deferred++
+			}
+		}
+		if deferred < 64-64/8 {
+			t.Errorf("only %d of 64 jobs were handed back at once", deferred)
+		}
+	})
+}
+
+func TestASilentPortalDoesNotKeepJobs(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		b := newBench(t, &fakePortal{latency: 10 * time.Second}, func(c *dispatch.Config, _ *portals.Portal) { c.RequestTimeout = time.Minute })
+		began := time.Now()
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		held := 0
+		for i := range 20 {
+			wg.Go(func() {
+				if r := b.one(t.Context(), fmt.Sprintf("bot%d", i)); r.Deferred != nil && time.Since(began) <= 3*time.Second {
+					mu.Lock()
+					held++
+					mu.Unlock()
+				}
+			})
+		}
+		wg.Wait()
+		if held != 16 {
+			t.Errorf("%d of 16 jobs behind 4 slow requests were handed back within 3 s", held)
+		}
+	})
+}
+
+func TestDrainHandsBackWhatWaitsAndFinishesWhatIsSent(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		b := newBench(t, &fakePortal{latency: time.Second}, nil)
+		var wg sync.WaitGroup
+		results := make([]dispatch.Result, 10)
+		for i := range results {
+			wg.Go(func() { results[i] = b.one(t.Context(), fmt.Sprintf("bot%d", i)) })
+		}
+		synctest.Wait()
+		b.Drain()
+		late := b.one(t.Context(), "late")
+		wg.Wait()
+		done, back := 0, 0
+		for _, r := range append(results, late) {
+			switch {
+			case r.Registered != nil:
+				done++
+			case r.Deferred != nil && r.Deferred.Reason == dispatch.ShuttingDown:
+				back++
+			}
+		}
+		if done != 4 || back != 7 {
+			t.Errorf("%d registered, %d handed back", done, back)
+		}
+	})
+}
+
+func TestCloseBreaksOffWhatTakesTooLong(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		b := newBench(t, &fakePortal{latency: time.Hour, fail: func(string, int) error { return context.Canceled }}, nil)
+		var r dispatch.Result
+		var wg sync.WaitGroup
+		wg.Go(func() { r = b.one(t.Context(), "a") })
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		b.Close(ctx)
+		wg.Wait()
+		if r.Err == nil || r.Err.Class != bitrix.Ambiguous {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
+func TestACallerThatLeavesEndsItsWait(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		b := newBench(t, &fakePortal{latency: time.Second}, nil)
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		sent, waiting := 0, 0
+		for _, r := range b.all(ctx, 10) {
+			switch {
+			case r.Err != nil && r.Err.Class == bitrix.Ambiguous:
+				sent++
+			case r.Err != nil && r.Err.Class == bitrix.Transient:
+				waiting++
+			}
+		}
+		if sent != 4 || waiting != 6 {
+			t.Errorf("%d sent, %d waiting", sent, waiting)
+		}
+	})
+}
