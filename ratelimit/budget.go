@@ -278,8 +278,9 @@ func rowsFor(free, perRow time.Duration, known bool, rows int) int {
 }
 
 // refused closes the budget after a refusal all the same: until the reset last
-// seen, else a bucket's length further. It also learns why.
-func (b *budget) refused(now time.Time, p plan) {
+// seen, else a bucket's length further. It also learns why. sum is what was known
+// to be done when the refused request was sent.
+func (b *budget) refused(now time.Time, sum time.Duration, p plan) {
 	b.settle(now, p.window)
 	b.closed = closure{until: now.Add(p.step())}
 	if b.resetAt.After(now) {
@@ -288,12 +289,16 @@ func (b *budget) refused(now time.Time, p plan) {
 	switch {
 	case b.left > 0:
 		b.distrust(now, p.window) // what was thought to have left has not
-	case b.known && b.sum >= p.full/10:
+	case b.known && sum >= p.full/10:
 		// The limit is lower than thought. A smaller sum says nothing: then
 		// the portal counts what no answer shows.
-		b.learned, b.learnedAt = min(b.sum, b.limit(now, p)), now
+		b.learned, b.learnedAt = lowered(min(sum, b.limit(now, p))), now
 	}
 }
+
+// lowered is the limit to try after a refusal at sum: a twentieth below, as sum
+// is by the last calls' work more than the portal allows.
+func lowered(sum time.Duration) time.Duration { return sum - sum/20 }
 
 // distrust stops reckoning with the portal's minutes: work leaves the window
 // when it must have left whatever the portal's clock says, a window after it was

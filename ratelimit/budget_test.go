@@ -344,12 +344,12 @@ func TestLowerLimitIsLearnedAndRises(t *testing.T) {
 	}
 	d := b.ask(r)
 	b.tell(d.Ticket, Answer{Outcome: WorkRefused})
-	if got := b.state().Budgets[0].Limit; got != 300*time.Second {
-		t.Fatalf("limit %s, want what was done when it refused", got)
+	if got := b.state().Budgets[0].Limit; got != 285*time.Second {
+		t.Fatalf("limit %s, want a twentieth less than was done when it refused", got)
 	}
 	b.pass(30 * time.Minute)
 	b.tell(b.ask(r).Ticket, operating(0, 1))
-	if got := b.state().Budgets[0].Limit; got != 300*time.Second+3*4800*time.Millisecond {
+	if got := b.state().Budgets[0].Limit; got != 285*time.Second+3*4800*time.Millisecond {
 		t.Fatalf("limit %s after three windows, want 3 %% of 480 s more", got)
 	}
 }
@@ -430,7 +430,7 @@ func FuzzBudget(f *testing.F) {
 				now = now.Add(-min(size, 2*p.window))
 			case 4:
 				b.told(now, now.Add(size), p)
-				b.refused(now, p)
+				b.refused(now, b.sum, p)
 			case 5:
 				b.add(now, min(size, mostOperating), p)
 			}

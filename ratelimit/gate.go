@@ -9,7 +9,11 @@
 //	… the request …
 //	err = gate.Observe(ctx, d.Ticket, answer)
 //
-// [Local] is the gate of one process. The package knows no HTTP and no queue.
+// [Local] is the gate of one process. Each portal's state is a few plain parts
+// (a bucket for the request rate, budgets for operating time, closures, a cursor
+// for the place in line) whose arithmetic stands in small functions without
+// locks or clocks. Sending marks live behind [Marks], in memory or in Redis. The
+// package knows no HTTP and no queue.
 package ratelimit
 
 import (
@@ -73,8 +77,12 @@ type Decision struct {
 	Ticket Ticket
 	Go     []int // indexes of the rows that go now, ascending
 	// Until and Reason: when the rows that do not go should ask again, and why
-	// not now. Until is exact where the gate knows it. With Reason InFlight it
-	// is an upper bound: ask again as soon as a request of the portal returns.
+	// not now; None when all go. Until is exact where the gate knows it. With
+	// Reason InFlight it is an upper bound, and so it is with Silent and Refused
+	// while a probe is on its way: ask again as soon as a request of the portal
+	// returns. When some rows go it may be now: the others may go at once in
+	// another request. With Reason Marked it is the first end of a mark; each
+	// row's own is in Marked.
 	Until  time.Time
 	Reason Reason
 	// Marked holds, for rows whose CODE bears another request's sending mark,
@@ -137,14 +145,20 @@ type Answer struct {
 type Gate interface {
 	// Acquire decides which rows of a request may go now. It does not wait.
 	Acquire(ctx context.Context, r Request) (Decision, error)
-	// Observe gives a ticket back with what was learned.
+	// Observe gives a ticket back with what was learned, and clears its sending
+	// marks unless the answer is unsure. A ticket that is given back twice, or
+	// has expired, changes nothing. Give it a context that outlives the
+	// request's: what is not given back blocks the portal until it expires.
 	Observe(ctx context.Context, t Ticket, a Answer) error
 	// Place takes the next place in the portal's line for rows that are put
 	// off, and returns when that place is expected to be served: not before
 	// notBefore, and later for each further call, at the best rate the limits
-	// allow. batch is how many rows a request may carry.
+	// allow. batch is how many rows a request may carry. Rows that wait for
+	// something of their own, like the end of a mark, need no place. While the
+	// portal is held or silent there is no line: the answer is notBefore, or now.
 	Place(ctx context.Context, r Request, notBefore time.Time, batch int) (time.Time, error)
-	// Hold closes a portal until Release.
+	// Hold closes a portal until Release. A zero Since means now, or, for a
+	// portal that is held already, since it has been.
 	Hold(ctx context.Context, portal string, h Hold) error
 	// Release ends a portal's hold and forgets what closed it.
 	Release(ctx context.Context, portal string) error

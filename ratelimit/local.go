@@ -216,9 +216,7 @@ func (l *Local) land(t Ticket, a Answer) {
 	p.observe(now, i, budgetKey{t.Credential, t.Method, t.Batched}, a)
 }
 
-// Place implements [Gate]. Rows that wait for something of their own, like the
-// end of a mark, need no place. While the portal is held or silent there is no
-// line, and the answer is notBefore.
+// Place implements [Gate].
 func (l *Local) Place(ctx context.Context, r Request, notBefore time.Time, batch int) (time.Time, error) {
 	if err := ctx.Err(); err != nil {
 		return time.Time{}, fmt.Errorf("ask for a place in the line of portal %q: %w", r.Portal, err)
@@ -249,8 +247,7 @@ func (l *Local) Place(ctx context.Context, r Request, notBefore time.Time, batch
 	return p.cursor.take(from, notBefore, w*time.Duration(rows)), nil
 }
 
-// Hold implements [Gate]. A zero Since means now, or, for a portal that is held
-// already, since it has been.
+// Hold implements [Gate].
 func (l *Local) Hold(_ context.Context, id string, h Hold) error {
 	s := l.shard(id)
 	s.mu.Lock()

@@ -95,7 +95,7 @@ func (p *portal) workRefused(now time.Time, f flight, key budgetKey, probe bool)
 	}
 	b.used = now
 	if !b.closed.shut() || probe {
-		b.refused(now, p.plan)
+		b.refused(now, f.sum, p.plan)
 	}
 }
 

@@ -58,9 +58,9 @@ func TestBatchEmptyMapsAreLists(t *testing.T) {
 }
 
 func TestBatchHalt(t *testing.T) {
-	for halt, want := range map[string]string{"1": `{"a":39}`, "true": `{"a":39}`, "0": `{"a":39,"c":40}`, `"0"`: `{"a":39,"c":40}`, `""`: `{"a":39,"c":40}`, "false": `{"a":39,"c":40}`} {
+	for halt, want := range map[string]string{"1": `{"a":39,"n":"39"}`, "true": `{"a":39,"n":"39"}`, "0": `{"a":39,"n":"39","c":40}`, `"0"`: `{"a":39,"n":"39","c":40}`, `""`: `{"a":39,"n":"39","c":40}`, "false": `{"a":39,"n":"39","c":40}`} {
 		v := visit(t, Portal{})
-		body := strings.Replace(batch(0, "a", command("a"), "b", "nothing", "c", command("c")), `"halt":0`, `"halt":`+halt, 1)
+		body := strings.Replace(batch(0, "a", command("a"), "n", command("A"), "b", "nothing", "c", command("c")), `"halt":0`, `"halt":`+halt, 1)
 		if got := string(v.batch(body).Result); got != want {
 			t.Errorf("halt %s: %s", halt, got)
 		}

@@ -331,7 +331,7 @@ func TestAnUnfoundBotWaitsForTheEndOfItsMark(t *testing.T) {
 		if n := b.fake.count("register"); n != 1 {
 			t.Fatalf("the CODE was sent again while its first call may still be at work: %v", b.fake.calls)
 		}
-		time.Sleep(time.Until(r.Deferred.Until))
+		<-time.After(time.Until(r.Deferred.Until))
 		registered(t, b.one(t.Context(), "a"))
 	})
 }

@@ -57,7 +57,7 @@ func TestOutputIsTakenUpWhereverItWasCut(t *testing.T) {
 			whole := written(t, format, Options{}, samples()...)
 			fresh := written(t, format, Options{}, samples()[:2]...)
 			// Backwards from the whole, in steps that meet every kind of place.
-			for cut := len(whole); cut >= 0; cut -= 3 {
+			for cut := len(whole); cut >= 0; cut -= 7 {
 				path := put(t, "out."+format, whole[:cut])
 				o := open(t, path)
 				kept := o.Kept()
@@ -234,7 +234,7 @@ func manyResults(tb testing.TB, n int, format string) string {
 }
 
 func TestMemoryOfWhatIsKept(t *testing.T) {
-	const many = 100_000
+	const many = 40_000
 	path := manyResults(t, many, JSONL)
 	var before, after runtime.MemStats
 	runtime.GC()

@@ -54,7 +54,7 @@ func heapPeak(tb testing.TB, f *File) (rows int, peak uint64) {
 }
 
 func TestHeapDoesNotGrowWithRows(t *testing.T) {
-	const many = 100_000
+	const many = 40_000
 	for _, format := range []string{JSONL, JSON, CSV} {
 		f, err := Open(t.Context(), simpleRows(t, many, format), Options{})
 		if err != nil {
