@@ -1,0 +1,301 @@
+// The main job at its size: 5,000 rows over 1,000 portals, some of which are
+// ill, as one process and as worker and producer apart, from CSV and from JSON
+// Lines.
+
+package e2e
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"botfleet/bitrix/portals"
+	"botfleet/bitrix/sandbox"
+	"botfleet/ratelimit/redistest"
+)
+
+// ailment is what is wrong with a portal.
+type ailment string
+
+const (
+	healthy      ailment = "healthy"
+	failing      ailment = "500 without JSON, for a while"
+	refusing     ailment = "500 with JSON, for a while"
+	resetting    ailment = "resets after the work"
+	breaking     ailment = "resets during the work"
+	silent       ailment = "silent"
+	silentAtOnce ailment = "silent at first"
+	full         ailment = "takes four bots of an application"
+)
+
+const (
+	bigPortals = 1000
+	perPortal  = 5
+	bigRows    = bigPortals * perPortal
+	// serverTimeout is how long these portals may work on a request. With the
+	// request timeout of bigSettings a lost call is certain to be over after
+	// 2 s + 0.5 s + 5 s.
+	serverTimeout = 500 * time.Millisecond
+)
+
+// bigSettings shorten all waits so that a silent portal's rows end after some 40 s.
+var bigSettings = []string{"REQUEST_TIMEOUT=2s", "MAX_ATTEMPTS=3", "HOLD_TTL=0s", "SHUTDOWN_TIMEOUT=10s"}
+
+// sick are the ill ones of 1,000 portals: 2 % answer 500 for a while, 1 % reset
+// connections after the work, 1 % are silent, and a few are full.
+var sick = map[ailment]int{failing: 10, refusing: 10, resetting: 6, breaking: 4, silent: 6, silentAtOnce: 4, full: 5}
+
+func (a ailment) portal() sandbox.Portal {
+	p := sandbox.Unlimited("")
+	p.ServerTimeout = serverTimeout
+	calls := []string{"imbot.register", "batch"}
+	switch a {
+	case failing:
+		p.Faults = []sandbox.Fault{{Kind: sandbox.HTML, Status: 500, Count: 4}}
+	case refusing:
+		p.Faults = []sandbox.Fault{{Kind: sandbox.Refuse, Code: "INTERNAL_SERVER_ERROR", Count: 4}}
+	case resetting:
+		p.Faults = []sandbox.Fault{{Kind: sandbox.Reset, When: sandbox.After, Methods: calls}}
+	case breaking:
+		p.Faults = []sandbox.Fault{{Kind: sandbox.Reset, When: sandbox.During, Methods: calls, Count: 5}}
+	case silent:
+		p.Faults = []sandbox.Fault{{Kind: sandbox.Silence}}
+	case silentAtOnce:
+		p.Faults = []sandbox.Fault{{Kind: sandbox.Silence, Count: 4}}
+	case full:
+		p.MaxBotsPerApp = perPortal - 1
+	}
+	return p
+}
+
+// big is a fleet of 1,000 portals and the rows for it.
+type big struct {
+	*fleet
+	ill   map[string]ailment // by portal
+	rows  []row
+	flaws map[int]flaw // of invalid rows, by number
+}
+
+// newBig makes the fleet. ill says whether portals are; the rows are the same
+// in any case.
+func newBig(t *testing.T, ill map[ailment]int) *big {
+	t.Helper()
+	b := &big{fleet: newFleet(t), ill: map[string]ailment{}, flaws: map[int]flaw{}}
+	settings := map[string]any{"server_timeout": serverTimeout.Seconds()}
+	for _, a := range []ailment{failing, refusing, resetting, breaking, silent, silentAtOnce, full} {
+		for range sick[a] {
+			like := healthy
+			if ill[a] > 0 {
+				like = a
+			}
+			b.ill[b.add(like.portal(), settings)] = like
+		}
+	}
+	bare := map[string]any{"server_timeout": serverTimeout.Seconds(), "client_id": nil}
+	for len(b.names) < bigPortals {
+		entry := settings
+		if len(b.names) >= bigPortals-10 {
+			entry = bare
+		}
+		b.ill[b.add(healthy.portal(), entry)] = healthy
+	}
+	b.makeRows()
+	return b
+}
+
+// makeRows makes five rows for each portal, spoils 3 % of those of healthy
+// portals, and shuffles them all.
+func (b *big) makeRows() {
+	rng := rand.New(rand.NewPCG(2024, 11)) //nolint:gosec // the same rows each time are the point
+	rows := goodRows(b.names, perPortal)
+	spoilt := map[string]flaw{} // by id
+	kinds := flaws()
+	first := (bigPortals - 10) * perPortal
+	for i := first; i < len(rows); i++ {
+		rows[i]["CLIENT_ID"] = "of the row"
+		if i%perPortal == 0 {
+			delete(rows[i], "CLIENT_ID")
+			spoilt[rows[i]["id"]] = flaw{field: "CLIENT_ID", code: "ACCESS_DENIED"}
+		}
+	}
+	for n, i := range rng.Perm(first - 500)[:130] {
+		r := rows[500+i] // behind the ill portals
+		kind := kinds[n%len(kinds)]
+		kind.spoil(r)
+		spoilt[r["id"]] = kind
+	}
+	rng.Shuffle(len(rows), func(i, j int) { rows[i], rows[j] = rows[j], rows[i] })
+	b.rows = rows
+	b.repeatSome(spoilt, 10)
+	for i, r := range b.rows {
+		if kind, ok := spoilt[r["id"]]; ok {
+			b.flaws[i+1] = kind
+		}
+	}
+}
+
+// repeatSome makes n of the last rows repeat others, with another case.
+func (b *big) repeatSome(spoilt map[string]flaw, n int) {
+	for i := len(b.rows) - 1; n > 0; i-- {
+		last, first := b.rows[i], b.rows[len(b.rows)-1-i]
+		_, bad := spoilt[last["id"]]
+		if _, alsoBad := spoilt[first["id"]]; bad || alsoBad || b.ill[last["portal"]] != healthy || b.ill[first["portal"]] != healthy {
+			continue
+		}
+		b.rows[i] = goodRow(first["portal"], strings.ToUpper(first["CODE"]))
+		b.rows[i]["id"] = fmt.Sprintf("double %d", n)
+		if id := first["CLIENT_ID"]; id != "" {
+			b.rows[i]["CLIENT_ID"] = id
+		}
+		spoilt[b.rows[i]["id"]] = flaw{field: "CODE", code: "CODE_DUPLICATE"}
+		n--
+	}
+}
+
+// check judges a whole run: every row one outcome, and the right one.
+func (b *big) check(t *testing.T, results []result) {
+	t.Helper()
+	dead := map[string]int{}
+	for _, r := range results {
+		want := b.rows[r.Row-1]
+		if r.ID != want["id"] {
+			t.Errorf("row %d has the id %q, want %q", r.Row, r.ID, want["id"])
+		}
+		flaw, bad := b.flaws[r.Row]
+		switch ill := b.ill[r.Portal]; {
+		case bad:
+			if !refusedFor(r, flaw) {
+				t.Errorf("row %d is %s with %+v, want it refused for %s (%s)", r.Row, r.Status, r.Errors, flaw.field, flaw.code)
+			}
+		case ill == silent:
+			if r.Status != "dead" || r.Error == nil || r.Error.Code == "" {
+				t.Errorf("row %d on a silent portal is %s: %+v", r.Row, r.Status, r.Error)
+			}
+		case ill == full && r.Status == "dead":
+			dead[r.Portal]++
+			if r.Error.Code != "MAX_COUNT_ERROR" || r.Class != "validation" {
+				t.Errorf("row %d on a full portal: %s %+v", r.Row, r.Class, r.Error)
+			}
+		case r.Status != "registered":
+			t.Errorf("row %d on a portal that is %s: %s, %+v %+v", r.Row, ill, r.Status, r.Error, r.Errors)
+		}
+	}
+	for name, ill := range b.ill {
+		if ill == full && dead[name] != 1 {
+			t.Errorf("%d rows of the full portal %s are dead, want 1", dead[name], name)
+		}
+	}
+	matchBots(t, b.fleet, results)
+	if got, want := b.bots(), b.expectedBots(); got != want {
+		t.Errorf("the portals have %d bots, want %d", got, want)
+	}
+}
+
+func refusedFor(r result, f flaw) bool {
+	for _, e := range r.Errors {
+		if e.Field == f.field && e.Code == f.code {
+			return r.Status == "refused"
+		}
+	}
+	return false
+}
+
+func (b *big) expectedBots() int {
+	lost := perPortal*b.count(silent) + b.count(full)
+	return len(b.rows) - len(b.flaws) - lost
+}
+
+func (b *big) count(a ailment) int {
+	n := 0
+	for _, ill := range b.ill {
+		if ill == a {
+			n++
+		}
+	}
+	return n
+}
+
+// othersTook is how long the rows took whose portals are not silent, and did
+// not have to be tried again.
+func (b *big) othersTook(results []result) time.Duration {
+	var first, last time.Time
+	for _, r := range results {
+		if b.ill[r.Portal] != healthy || r.Status != "registered" {
+			continue
+		}
+		if first.IsZero() || r.QueuedAt.Before(first) {
+			first = r.QueuedAt
+		}
+		if r.DoneAt.After(last) {
+			last = r.DoneAt
+		}
+	}
+	return last.Sub(first)
+}
+
+// fates are what became of each row, without what differs from run to run.
+func fates(results []result) []string {
+	all := make([]string, len(results))
+	for i, r := range results {
+		all[i] = fmt.Sprintf("row %d %s: %s %s", r.Row, r.ID, r.Status, r.Class)
+		for _, e := range r.Errors {
+			all[i] += fmt.Sprintf(" %s %s (%s)", e.Field, e.Problem, e.Code)
+		}
+	}
+	return all
+}
+
+// runAlone registers everything with enqueue run and returns the results.
+func (b *big) runAlone(t *testing.T, input string) []result {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), "results.jsonl")
+	finish(t, 2, 4*time.Minute, "enqueue", bigSettings, "run", "--skip-invalid", "--portals", b.file(), "--output", out, input)
+	return readResults(t, out, bigRows)
+}
+
+// runApart registers everything with a worker and enqueue submit on a real Redis.
+func (b *big) runApart(t *testing.T, input string) []result {
+	t.Helper()
+	env := append(slices.Clone(bigSettings), "REDIS_URL="+redistest.Start(t).URL, "SECRETS_KEY="+portals.NewKey())
+	w := startWorker(t, env...)
+	out := filepath.Join(t.TempDir(), "results.jsonl")
+	finish(t, 2, 4*time.Minute, "enqueue", env, "submit", "--wait", "--skip-invalid", "--portals", b.file(), "--output", out, input)
+	w.stop(20 * time.Second)
+	return readResults(t, out, bigRows)
+}
+
+func TestFiveThousandRows(t *testing.T) {
+	var alone, apart []string
+	t.Run("in one process, from CSV", func(t *testing.T) {
+		well := newBig(t, nil)
+		base := well.othersTook(well.runAlone(t, writeCSV(t, well.rows)))
+		b := newBig(t, sick)
+		results := b.runAlone(t, writeCSV(t, b.rows))
+		b.check(t, results)
+		b.costsLittle(t, results, base)
+		alone = fates(results)
+	})
+	t.Run("worker and producer apart, from JSON Lines", func(t *testing.T) {
+		b := newBig(t, sick)
+		results := b.runApart(t, writeJSONL(t, b.rows))
+		b.check(t, results)
+		apart = fates(results)
+	})
+	_ = alone
+	_ = apart
+}
+
+// costsLittle compares the time of rows on healthy portals with a run in which
+// all are.
+func (b *big) costsLittle(t *testing.T, results []result, base time.Duration) {
+	t.Helper()
+	took := b.othersTook(results)
+	t.Logf("rows on healthy portals took %v; %v where no portal was ill", took, base)
+	if took > base+2*time.Second {
+		t.Errorf("rows on healthy portals took %v, and %v where no portal was ill", took, base)
+	}
+}

@@ -1,0 +1,56 @@
+// What all tests share: the two commands, built once.
+
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+// binaries is the folder of the built commands; set once, before any test.
+var binaries string
+
+func TestMain(m *testing.M) { os.Exit(runAll(m)) }
+
+func runAll(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "botfleet-e2e-")
+	if err != nil {
+		return fail(err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	binaries = dir
+	if err := build(dir); err != nil {
+		return fail(err)
+	}
+	if code := m.Run(); code != 0 {
+		return code
+	}
+	if err := goleak.Find(); err != nil {
+		return fail(err)
+	}
+	return 0
+}
+
+func fail(err error) int {
+	_, _ = fmt.Fprintln(os.Stderr, "e2e:", err)
+	return 1
+}
+
+// build builds the commands as they are released, or with the race detector
+// when the tests run with it.
+func build(dir string) error {
+	args := []string{"build", "-o", dir + string(filepath.Separator)}
+	if withRace {
+		args = append(args, "-race")
+	}
+	cmd := exec.Command("go", append(args, "botfleet/cmd/enqueue", "botfleet/cmd/worker")...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build the commands: %w\n%s", err, out)
+	}
+	return nil
+}
