@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -55,7 +56,7 @@ func TestMarks(t *testing.T) {
 			}
 			return taken
 		}
-		clear := func(portal, owner string, codes ...string) {
+		unmark := func(portal, owner string, codes ...string) {
 			t.Helper()
 			if err := m.Clear(ctx, portal, codes, owner); err != nil {
 				t.Fatal(err)
@@ -76,19 +77,19 @@ func TestMarks(t *testing.T) {
 		if taken := set("p", "two", append([]string{"new"}, odd...)...); len(taken) != len(odd) || !taken[0].IsZero() {
 			t.Fatalf("taken: %v", taken)
 		}
-		clear("p", "two", odd...) // not its own
+		unmark("p", "two", odd...) // not its own
 		if taken := set("p", "two", odd...); len(taken) != len(odd) {
 			t.Fatalf("another's marks were cleared: %v", taken)
 		}
-		clear("p", "one", odd[:2]...)
-		clear("p", "", odd[2])
+		unmark("p", "one", odd[:2]...)
+		unmark("p", "", odd[2])
 		if taken := set("p", "two", odd...); len(taken) != len(odd)-3 {
 			t.Fatalf("taken after clearing three: %v", taken)
 		}
 		if taken := set("p", "two"); len(taken) != 0 {
 			t.Fatal(taken)
 		}
-		clear("p", "two")
+		unmark("p", "two")
 	})
 }
 
@@ -102,7 +103,7 @@ func TestMarksHaveOneOwner(t *testing.T) {
 		for i := range 16 {
 			wg.Go(func() {
 				own := codes[i%4:]
-				taken, err := m.Set(context.Background(), "p", own, fmt.Sprint(i), time.Minute)
+				taken, err := m.Set(context.Background(), "p", own, strconv.Itoa(i), time.Minute)
 				if err != nil {
 					t.Error(err)
 				}
@@ -128,7 +129,7 @@ func TestMemoryMarksEnd(t *testing.T) {
 	now := epoch
 	m := NewMemoryMarks(func() time.Time { return now })
 	for i := range 100_000 {
-		if _, err := m.Set(t.Context(), "p", []string{fmt.Sprint(i)}, "one", time.Second); err != nil {
+		if _, err := m.Set(t.Context(), "p", []string{strconv.Itoa(i)}, "one", time.Second); err != nil {
 			t.Fatal(err)
 		}
 		now = now.Add(time.Millisecond)

@@ -54,8 +54,9 @@ return 0
 `)
 
 func (m redisMarks) Set(ctx context.Context, portal string, codes []string, owner string, ttl time.Duration) (map[int]time.Time, error) {
+	taken := make(map[int]time.Time)
 	if len(codes) == 0 {
-		return nil, nil
+		return taken, nil
 	}
 	ms := max(1, ttl.Milliseconds())
 	left, err := setMarks.Run(ctx, m.client, markKeys(portal, codes), owner, ms).Int64Slice()
@@ -66,13 +67,9 @@ func (m redisMarks) Set(ctx context.Context, portal string, codes []string, owne
 		return nil, fmt.Errorf("set sending marks of portal %q: %d answers for %d codes", portal, len(left), len(codes))
 	}
 	now := time.Now()
-	var taken map[int]time.Time
 	for i, ms := range left {
 		if ms <= 0 {
 			continue
-		}
-		if taken == nil {
-			taken = make(map[int]time.Time)
 		}
 		taken[i] = now.Add(time.Duration(ms) * time.Millisecond)
 	}

@@ -246,6 +246,9 @@ func (j *job) deliver(ctx context.Context, d *delivery, w *engine.Worker) error 
 	cancel(err)
 	<-submitted
 	<-lost
+	if errors.Is(err, errInterrupted) {
+		j.say("stopping: requests on their way may end; Ctrl-C again does not wait for them")
+	}
 	if stopping := w.Stop(); err == nil {
 		err = stopping
 	}

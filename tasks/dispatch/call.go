@@ -188,6 +188,9 @@ func answer(err error, t bitrix.Time) ratelimit.Answer {
 	return a
 }
 
+// lookAgain is how long jobs wait after a look that failed before the next.
+const lookAgain = 15 * time.Second
+
 // look searches the portal's list for the bots of jobs that met a mark, one
 // look for all of them. Found ones are registered; the others wait until their
 // marks' ends. It returns after how long to look again at the latest.
@@ -225,6 +228,12 @@ func (l *lane) find(ctx context.Context, p *portals.Portal, jobs []markedJob, t 
 	a.Unsure = false // a look changes nothing on the portal
 	l.observe(p, t, a)
 	if err != nil {
+		soon := time.Now().Add(lookAgain)
+		for i := range jobs {
+			if jobs[i].until.After(soon) {
+				jobs[i].until = soon
+			}
+		}
 		l.waitForMarks(jobs)
 		return
 	}
