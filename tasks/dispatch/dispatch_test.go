@@ -286,6 +286,24 @@ func TestALongWaitIsHandedBack(t *testing.T) {
 	})
 }
 
+func TestAfterARefusalTheProbesAnswerOpensTheLane(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		fake := &fakePortal{latency: 100 * time.Millisecond}
+		fake.fail = func(_ string, nth int) error {
+			if nth == 1 && len(fake.seen) == 1 {
+				return &bitrix.Error{Class: bitrix.Limit, Code: "QUERY_LIMIT_EXCEEDED", Status: 503}
+			}
+			return nil
+		}
+		b := newBench(t, fake, nil)
+		began := time.Now()
+		registered(t, b.all(t.Context(), 60)...)
+		if took := time.Since(began); took > 4*time.Second {
+			t.Errorf("took %s", took)
+		}
+	})
+}
+
 func ambiguous() error {
 	return &bitrix.Error{Class: bitrix.Ambiguous, Code: bitrix.CodeNotJSON, Status: 502}
 }

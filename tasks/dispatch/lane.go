@@ -330,6 +330,10 @@ func (l *lane) send(jobs []*pending, now time.Time) {
 	l.lost = append(l.lost, marked...)
 	if len(rest) > 0 {
 		l.openAt, l.why, l.hold = dec.Until, dec.Reason, dec.Hold
+		if probing := dec.Reason == ratelimit.Silent || dec.Reason == ratelimit.Refused; probing && len(l.flights) > 0 {
+			// The gate waits for a probe of this lane: its end, not Until, decides.
+			l.why = ratelimit.InFlight
+		}
 	}
 }
 
