@@ -30,8 +30,8 @@ func (c *Client) Call(ctx context.Context, a Access, method string, params any) 
 type call struct {
 	access    Access
 	method    string
-	caller    context.Context // the caller's; its end is the caller's doing
-	timed     context.Context // within the client's own timeout
+	caller    context.Context //nolint:containedctx // the caller's; its end is the caller's doing
+	timed     context.Context //nolint:containedctx // within the client's own timeout
 	tlsFailed atomic.Bool
 }
 
@@ -60,7 +60,7 @@ func (c *Client) do(ctx context.Context, a Access, method string, params any) (a
 	if failed != nil {
 		return answer{}, failed
 	}
-	response, err := c.config.Transport.RoundTrip(c.request(k, out))
+	response, err := c.config.Transport.RoundTrip(c.request(k, out)) //nolint:contextcheck // k.timed is made of ctx
 	if err != nil {
 		sent, refused := out.seal()
 		return answer{}, k.transportError(err, sent, refused)

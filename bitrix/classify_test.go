@@ -41,7 +41,7 @@ func TestClassify(t *testing.T) {
 		{Blocked, 404, "NOT_JSON EMPTY_ANSWER"},
 	}
 	for _, tt := range tests {
-		for _, code := range strings.Fields(tt.codes) {
+		for code := range strings.FieldsSeq(tt.codes) {
 			for _, c := range []string{code, strings.ToUpper(code), strings.ToLower(code)} {
 				if got := Classify(tt.status, c, ""); got != tt.class {
 					t.Errorf("Classify(%d, %s) = %s, want %s", tt.status, c, got, tt.class)
@@ -119,8 +119,7 @@ func TestSecretsNeverInErrors(t *testing.T) {
 		_, _, err3 := client.Bots(context.Background(), a, "")
 		shown := fmt.Sprintf("%v %+v %#v %v %+v %#v", err1, err2, err3, batch, errors.Unwrap(err1), errors.Unwrap(err1))
 		for _, e := range []error{err1, err2, err3} {
-			var own *Error
-			if errors.As(e, &own) {
+			if own, ok := errors.AsType[*Error](e); ok {
 				shown += fmt.Sprintf("%+v %#v", *own, *own)
 				if !utf8.ValidString(own.Description) || len([]rune(own.Description)) > maxDescription {
 					t.Fatalf("untidy description %q", own.Description)

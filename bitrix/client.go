@@ -40,7 +40,7 @@ type Config struct {
 	// Transport replaces the client's own connections, for tests and
 	// rehearsals. Endpoints.Check still applies to it; the check of the
 	// addresses that names lead to is its own affair. A transport that fails
-	// before it has read the request's body says by that that nothing was sent.
+	// before it has read the request's body thereby says that nothing was sent.
 	Transport http.RoundTripper
 	// Now is the wall clock. Defaults to time.Now.
 	Now func() time.Time

@@ -71,7 +71,7 @@ func TestPublicAddr(t *testing.T) {
 			"fd00:ec2::254 fe80::1 fec0::1 ff02::1 fe80::1%eth0 2606:4700::1%eth0",
 	}
 	for want, list := range tests {
-		for _, s := range strings.Fields(list) {
+		for s := range strings.FieldsSeq(list) {
 			if got := publicAddr(netip.MustParseAddr(s)); got != want {
 				t.Errorf("publicAddr(%s) = %v", s, got)
 			}

@@ -77,8 +77,7 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // ClassOf is the class of the [*Error] in err, or "" when there is none.
 func ClassOf(err error) Class {
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Class
 	}
 	return ""

@@ -399,6 +399,7 @@ func (c *Client) resolve(ctx context.Context, run string, it item) (again bool, 
 		return true, c.clear(it)
 	case asynq.TaskStateArchived:
 		return true, c.clear(it)
+	default: // it waits or runs
 	}
 	old, err := DecodePayload(info.Payload)
 	if err != nil {

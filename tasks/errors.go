@@ -22,8 +22,7 @@ func archive(reason string) error { return fmt.Errorf("%s: %w", reason, asynq.Sk
 // IsFailure says whether a handler's error counts as a failed attempt: it is
 // asynq's Config.IsFailure.
 func IsFailure(err error) bool {
-	var l *Later
-	if errors.As(err, &l) {
+	if l, ok := errors.AsType[*Later](err); ok {
 		return l.Attempt
 	}
 	return err != nil
@@ -36,8 +35,7 @@ func RetryDelay(now func() time.Time) asynq.RetryDelayFunc {
 	return func(n int, err error, _ *asynq.Task) time.Duration {
 		at := now()
 		until := at.Add(backoff(n+1, draw()))
-		var l *Later
-		if errors.As(err, &l) {
+		if l, ok := errors.AsType[*Later](err); ok {
 			until = l.Until
 		}
 		if whole := until.Truncate(time.Second); whole.Before(until) {

@@ -104,7 +104,7 @@ func (h *Handler) work(ctx context.Context, row runs.Row, retried int) (Verdict,
 	}
 	var bot bitrix.Bot
 	if err := json.Unmarshal(row.Bot, &bot); err != nil {
-		return dead(string(bitrix.Validation), "ROW_UNREADABLE", "the stored row cannot be read: "+err.Error()), nil
+		return dead(string(bitrix.Validation), "ROW_UNREADABLE", "the stored row cannot be read: "+err.Error()), nil //nolint:nilerr // the verdict tells of it
 	}
 	if row.Photo != "" {
 		if bot.Properties.PersonalPhoto, err = h.Runs.Photo(ctx, row.Photo); err != nil {
@@ -114,7 +114,7 @@ func (h *Handler) work(ctx context.Context, row runs.Row, retried int) (Verdict,
 	if portal.Kind == portals.Webhook && bot.ClientID == "" {
 		bot.ClientID = portal.ClientID
 	}
-	r := h.Do.Do(ctx, dispatch.Job{Portal: &portal, Bot: &bot})
+	r := h.Do.Do(ctx, dispatch.Job{Portal: &portal, Bot: &bot, Retried: retried > 0})
 	return h.Policy.judge(r, retried+1, h.Now(), draw()), nil
 }
 

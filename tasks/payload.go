@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -58,7 +59,7 @@ func DecodePayload(b []byte) (Payload, error) {
 		return p, fmt.Errorf("the payload is not readable: %w", err)
 	}
 	if version.V == nil {
-		return p, fmt.Errorf("the payload has no version")
+		return p, errors.New("the payload has no version")
 	}
 	if *version.V != payloadVersion {
 		return p, fmt.Errorf("the payload has version %d, and this worker knows version %d", *version.V, payloadVersion)
@@ -69,7 +70,7 @@ func DecodePayload(b []byte) (Payload, error) {
 		return p, fmt.Errorf("the payload is not readable: %w", err)
 	}
 	if p.Run == "" || p.Row < 1 || p.Gen < 0 || p.PortalID == "" {
-		return p, fmt.Errorf("the payload names no row of a run")
+		return p, errors.New("the payload names no row of a run")
 	}
 	return p, nil
 }

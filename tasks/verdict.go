@@ -69,6 +69,7 @@ func (p Policy) judge(r dispatch.Result, attempts int, now time.Time, draw float
 			return dead(string(bitrix.Blocked), e.Code, e.Description)
 		}
 		return later(now.Add(firstRetry), fmt.Sprintf("portal held: %s: %s", e.Code, e.Description))
+	default: // tried again
 	}
 	if attempts >= p.MaxAttempts {
 		return dead(string(e.Class), e.Code, fmt.Sprintf("%s (tried %d times)", e.Description, attempts))
@@ -119,8 +120,9 @@ func waitText(r ratelimit.Reason) string {
 		return "this process's own request rate"
 	case dispatch.ShuttingDown:
 		return "another worker, as this one was stopped"
+	default:
+		return string(r)
 	}
-	return string(r)
 }
 
 func dead(class, code, description string) Verdict {

@@ -57,7 +57,7 @@ func (c *Cache) look(id string) (p Portal, era int, ok bool) {
 		return Portal{}, c.era, false
 	}
 	c.order.MoveToFront(e)
-	return e.Value.(Portal), c.era, true
+	return e.Value.(Portal), c.era, true //nolint:forcetypeassert // the list holds nothing else
 }
 
 // keep adds a portal that was read in an era. What was read before everything
@@ -71,7 +71,7 @@ func (c *Cache) keep(p Portal, era int) {
 	c.byID[p.ID] = c.order.PushFront(p)
 	if c.order.Len() > c.size {
 		last := c.order.Back()
-		delete(c.byID, c.order.Remove(last).(Portal).ID)
+		delete(c.byID, c.order.Remove(last).(Portal).ID) //nolint:forcetypeassert // the list holds nothing else
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -85,10 +86,8 @@ func readHeader(header []string, line int) (columns []string, problems []Problem
 	if len(problems) == len(header) {
 		return nil, []Problem{{Line: line, Text: "is not a header; the first line names the columns: " + strings.Join(fieldNames[:3], ",") + "…"}}
 	}
-	for _, c := range columns {
-		if c == "portal" {
-			return columns, problems
-		}
+	if slices.Contains(columns, "portal") {
+		return columns, problems
 	}
 	return columns, append(problems, Problem{Line: line, Text: "has no column portal"})
 }

@@ -50,8 +50,7 @@ func ReadFile(path string, endpoints bitrix.Endpoints) ([]Entry, error) {
 
 // cause is a file error without its operation and path.
 func cause(err error) error {
-	var p *fs.PathError
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
 		return p.Err
 	}
 	return err

@@ -78,12 +78,12 @@ func TestReadNamesEveryProblem(t *testing.T) {
 	const head = "portal,webhook,access_token,refresh_token,client_endpoint,client_id,plan,rate,burst,headroom,operating_limit,operating_window,server_timeout\n"
 	row := func(set string) string { // portal=…;field=…: a good row but for these
 		values := map[string]string{"portal": "acme.bitrix24.ru", "webhook": hook}
-		for _, kv := range strings.Split(set, ";") {
+		for kv := range strings.SplitSeq(set, ";") {
 			k, v, _ := strings.Cut(kv, "=")
 			values[k] = v
 		}
 		var cells []string
-		for _, c := range strings.Split(strings.TrimSpace(head), ",") {
+		for c := range strings.SplitSeq(strings.TrimSpace(head), ",") {
 			cells = append(cells, `"`+values[c]+`"`)
 		}
 		return head + strings.Join(cells, ",") + "\n"

@@ -239,7 +239,7 @@ func newID() string {
 func queueOf(id string, shards int) string {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(id))
-	return QueueName(int(h.Sum32() % uint32(shards)))
+	return QueueName(int(h.Sum32() % uint32(shards))) //nolint:gosec // shards is small and positive
 }
 
 // QueueName is the name of the queue with a number from 0 to Shards-1.

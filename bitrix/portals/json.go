@@ -92,7 +92,7 @@ func readObject(d *json.Decoder) (values map[string]string, wrong []fieldProblem
 		if err := d.Decode(&raw); err != nil {
 			return nil, nil, jsonError(err)
 		}
-		field, problem := knownField(name.(string)) // More and Token see to it that a key is a string
+		field, problem := knownField(name.(string)) //nolint:forcetypeassert // More and Token see to it that a key is a string
 		if problem != "" {
 			wrong = append(wrong, fieldProblem{"", "the key " + problem})
 			continue

@@ -2,6 +2,7 @@ package portals
 
 import (
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -58,7 +59,7 @@ func TestKeyringNeverPrints(t *testing.T) {
 	raw, _ := base64.StdEncoding.DecodeString(text)
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
 		s := fmt.Sprintf(verb, keys) + fmt.Sprintf(verb, struct{ k Keyring }{keys})
-		for _, leak := range []string{text[:12], fmt.Sprintf("%x", raw[:6]), strings.Trim(fmt.Sprintf("%d", raw[:6]), "[]")} {
+		for _, leak := range []string{text[:12], hex.EncodeToString(raw[:6]), strings.Trim(fmt.Sprintf("%d", raw[:6]), "[]")} {
 			if strings.Contains(s, leak) {
 				t.Errorf("%s shows the key: %s", verb, s)
 			}

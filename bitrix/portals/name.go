@@ -75,7 +75,7 @@ func labelsProblem(host string) string {
 	if host == "" || len(host) > maxHost {
 		return fmt.Sprintf("must be a host name of 1 to %d characters", maxHost)
 	}
-	for _, label := range strings.Split(host, ".") {
+	for label := range strings.SplitSeq(host, ".") {
 		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
 			return "is not a host name: each part between its dots has 1 to 63 characters and no dash at its ends"
 		}

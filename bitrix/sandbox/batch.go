@@ -96,7 +96,7 @@ func (c *call) inner(run *batchRun, text string) *call {
 	return &call{st: c.st, method: methodName(name), params: params, signIn: c.signIn, batched: true, tally: c.tally}
 }
 
-// reference is $result[key][field]…
+// reference is $result[key][field] and deeper.
 var reference = regexp.MustCompile(`\$result((?:\[[^\]]*\])+)`)
 
 // substitute replaces references to results of earlier commands in every

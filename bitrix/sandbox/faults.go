@@ -118,6 +118,7 @@ func (f Fault) arm(now time.Time, scale float64, index int) *armed {
 		switch f.Kind {
 		case Refuse, Reset, Silence, HTML:
 			f.When = Before
+		default: // the rest strike an answer
 		}
 	}
 	if f.Kind == DieMidway {
@@ -196,8 +197,8 @@ func (f *Fault) failure(d Dialect) *failure {
 // chance is a number in [0,1) that depends on its arguments alone.
 func chance(seed uint64, portal string, seq uint64, index int) float64 {
 	h := fnv.New64a()
-	_, _ = h.Write([]byte(portal)) // a hash takes everything
-	x := h.Sum64() ^ seed*0x9E3779B97F4A7C15 ^ uint64(index+2)*0xD1B54A32D192ED03
+	_, _ = h.Write([]byte(portal))                                                // a hash takes everything
+	x := h.Sum64() ^ seed*0x9E3779B97F4A7C15 ^ uint64(index+2)*0xD1B54A32D192ED03 //nolint:gosec // index is -1 or more
 	x += seq * 0xBF58476D1CE4E5B9
 	// Mixing as in SplitMix64, so that neighbouring numbers decide apart.
 	x = (x ^ x>>30) * 0xBF58476D1CE4E5B9

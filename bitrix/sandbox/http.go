@@ -58,8 +58,7 @@ func (s *Sandbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{box: s, st: st, w: w, r: r}
 	body, err := readBody(r)
 	if err != nil {
-		var tooLarge *http.MaxBytesError
-		if errors.As(err, &tooLarge) {
+		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 			page(http.StatusRequestEntityTooLarge).write(w)
 			return
 		}

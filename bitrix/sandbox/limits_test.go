@@ -3,6 +3,7 @@ package sandbox
 import (
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -75,7 +76,7 @@ func TestBucketNeverPassesMore(t *testing.T) {
 func TestSourcesAreApartAndBounded(t *testing.T) {
 	s, now := sources{}, time.Unix(1_800_000_000, 0)
 	for i := range 3 * maxSources {
-		if _, ok := s.add(fmt.Sprint(i), now, 1, 1); !ok {
+		if _, ok := s.add(strconv.Itoa(i), now, 1, 1); !ok {
 			t.Fatalf("source %d is refused for others", i)
 		}
 	}
@@ -276,7 +277,7 @@ func TestCounterAgainstPlainSum(t *testing.T) {
 func TestCountersAreBounded(t *testing.T) {
 	cs, now := counters{}, time.Unix(1_800_000_000, 0)
 	for i := range 3 * maxCounters {
-		cs.charge(fmt.Sprint(i), now, time.Minute, time.Second)
+		cs.charge(strconv.Itoa(i), now, time.Minute, time.Second)
 	}
 	if len(cs) > maxCounters {
 		t.Errorf("%d counters", len(cs))

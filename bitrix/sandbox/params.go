@@ -201,7 +201,7 @@ func formDecode(s string) string {
 		case c == '+':
 			out = append(out, ' ')
 		case c == '%' && i+2 < len(s) && unhex(s[i+1]) >= 0 && unhex(s[i+2]) >= 0:
-			out = append(out, byte(unhex(s[i+1])<<4|unhex(s[i+2])))
+			out = append(out, byte(unhex(s[i+1])<<4|unhex(s[i+2]))) //nolint:gosec // two digits fit a byte
 			i += 2
 		default:
 			out = append(out, c)

@@ -3,6 +3,7 @@
 package sandbox
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -11,8 +12,12 @@ import (
 // Secret is a webhook's secret or an access token. It does not print.
 type Secret string
 
-func (Secret) String() string               { return "[secret]" }
-func (Secret) GoString() string             { return "[secret]" }
+func (Secret) String() string { return "[secret]" }
+
+// GoString is what %#v prints.
+func (Secret) GoString() string { return "[secret]" }
+
+// MarshalText is what JSON holds.
 func (Secret) MarshalText() ([]byte, error) { return []byte("[secret]"), nil }
 
 // Webhook is an incoming webhook: /rest/USER/SECRET/METHOD.
@@ -187,7 +192,7 @@ func scaled(d time.Duration, scale float64) time.Duration {
 func (p Portal) check() error {
 	switch {
 	case p.Name == "":
-		return fmt.Errorf("sandbox: portal without a name")
+		return errors.New("sandbox: portal without a name")
 	case strings.ContainsAny(p.Name, "/ "):
 		return fmt.Errorf("sandbox: portal %q: name is a host or host:port", p.Name)
 	case p.Dialect != "" && p.Dialect != Documented && p.Dialect != Published:

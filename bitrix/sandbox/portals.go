@@ -66,7 +66,7 @@ func (s *Sandbox) Portal(name string) *PortalState {
 	if !ok {
 		return nil
 	}
-	return st.(*PortalState)
+	return st.(*PortalState) //nolint:forcetypeassert // the map holds nothing else
 }
 
 // Portals returns all portals in the order they were added.

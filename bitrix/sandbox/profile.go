@@ -93,7 +93,7 @@ func (b *Bot) setPhoto(v any) {
 // data: prefix turns into garbage instead of an error.
 func looseBase64(s string) []byte {
 	kept := make([]byte, 0, len(s))
-	for i := 0; i < len(s); i++ {
+	for i := range len(s) {
 		c := s[i]
 		if c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '+' || c == '/' {
 			kept = append(kept, c)

@@ -5,6 +5,7 @@ package sandbox
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -84,7 +85,7 @@ func (c *call) returned(b *Bot, app string, urls map[string]string) (any, *failu
 	defer c.st.mu.Unlock()
 	c.st.bind(app, urls, !b.ignoresEdits())
 	c.st.seen.returned++
-	return fmt.Sprint(b.ID), nil
+	return strconv.Itoa(b.ID), nil
 }
 
 // create makes a bot without looking again whether its CODE is still free.

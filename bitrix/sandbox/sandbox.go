@@ -165,6 +165,7 @@ func (s *Sandbox) connState(c net.Conn, state http.ConnState) {
 		}
 	case http.StateClosed:
 		s.conns.Done()
+	default: // still open
 	}
 }
 

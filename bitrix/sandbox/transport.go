@@ -3,7 +3,6 @@
 package sandbox
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -22,9 +21,7 @@ type Transport struct {
 func newTransport(s *Sandbox) *Transport {
 	dialer := net.Dialer{Timeout: 10 * time.Second}
 	return &Transport{box: s, base: &http.Transport{
-		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			return dialer.DialContext(ctx, network, addr)
-		},
+		DialContext: dialer.DialContext,
 		// All portals share one address, so one host's pool serves them all.
 		MaxIdleConns:        4096,
 		MaxIdleConnsPerHost: 4096,

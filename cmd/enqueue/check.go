@@ -114,8 +114,9 @@ func bindsText(e intake.Estimate) string {
 		return fmt.Sprintf("; the request rate of %s takes longest", e.Portal)
 	case ratelimit.Budget:
 		return fmt.Sprintf("; the operating time of %s takes longest", e.Portal)
+	default:
+		return "; no limit binds"
 	}
-	return "; no limit binds"
 }
 
 // portalNames lists the stored portals, for --bot.

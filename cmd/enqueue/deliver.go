@@ -74,7 +74,7 @@ func (d *delivery) submit(ctx context.Context) error {
 			return inputError(err)
 		}
 		if d.skip != nil && d.skip(row.Portal, row.Bot.Code) {
-			d.skipRow(row.Number)
+			d.skipRow()
 			continue
 		}
 		regs = append(regs, tasks.Registration{
@@ -94,7 +94,7 @@ func (d *delivery) submit(ctx context.Context) error {
 	return d.runs.Seal(ctx, d.run)
 }
 
-func (d *delivery) skipRow(row int) {
+func (d *delivery) skipRow() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.skipped++

@@ -94,12 +94,6 @@ func (f *inputFlags) readPortals(cfg config.Config) ([]portals.Entry, error) {
 	return portals.ReadFile(f.portals, cfg.Endpoints)
 }
 
-// inspected is an input that has been looked over.
-type inspected struct {
-	rows   rows
-	report *intake.Report
-}
-
 const (
 	// shownProblems and shownWarnings are how many of each a command prints
 	// when it was asked for something else.

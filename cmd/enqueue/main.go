@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 )
 
 func main() {
@@ -25,6 +26,10 @@ func main() {
 // errInterrupted is the cause of a context ended by Ctrl-C or SIGTERM.
 var errInterrupted = errors.New("interrupted")
 
+// sameSignal is how long after the first signal another one counts as the same:
+// a shell, timeout(1) and others signal both the process and its group.
+const sameSignal = time.Second
+
 // interruptible returns a context that the first Ctrl-C or SIGTERM ends. A
 // second one ends the process at once.
 func interruptible() (context.Context, func()) {
@@ -38,8 +43,11 @@ func interruptible() (context.Context, func()) {
 			return
 		}
 		cancel(errInterrupted)
-		if _, ok := <-signals; ok {
-			os.Exit(exitInterrupted)
+		first := time.Now()
+		for range signals {
+			if time.Since(first) > sameSignal {
+				os.Exit(exitInterrupted)
+			}
 		}
 	}()
 	return ctx, func() {
@@ -82,15 +90,14 @@ func (e *exitError) Unwrap() error { return e.err }
 
 // run is the command, without its process.
 func run(ctx context.Context, args, environ []string, std stdio) int {
-	cmd := newRoot(environ, std)
+	cmd := newRoot(environ, std) //nolint:contextcheck // the commands take theirs from ExecuteContext
 	cmd.SetArgs(args)
 	err := cmd.ExecuteContext(ctx)
 	if err == nil {
 		return exitDone
 	}
 	code := exitFailed
-	var exit *exitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exitError](err); ok {
 		code, err = exit.code, exit.err
 	}
 	if errors.Is(err, errInterrupted) {

@@ -90,10 +90,10 @@ func (a *app) color(w io.Writer) bool {
 // terminal returns the width of the terminal that w is, and 0 when it is none.
 func terminal(w io.Writer) int {
 	f, ok := w.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) { //nolint:gosec // a file descriptor fits an int
+	if !ok || !term.IsTerminal(int(f.Fd())) {
 		return 0
 	}
-	width, _, err := term.GetSize(int(f.Fd())) //nolint:gosec // as above
+	width, _, err := term.GetSize(int(f.Fd()))
 	if err != nil || width < 20 {
 		return 80
 	}

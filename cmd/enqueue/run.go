@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -143,8 +144,8 @@ func (j *job) open(ctx context.Context, args []string) error {
 
 // close undoes open, the other way round.
 func (j *job) close() {
-	for i := len(j.closers) - 1; i >= 0; i-- {
-		j.closers[i]()
+	for _, undo := range slices.Backward(j.closers) {
+		undo()
 	}
 }
 
@@ -153,13 +154,13 @@ const embeddedWindow = 20_000
 
 // work starts a worker, submits the rows, and follows them to their end.
 func (j *job) work(ctx context.Context, d *delivery, file *report.Output) error {
-	kept := 0
-	if file != nil {
-		kept = file.Kept()
-	}
 	mark, err := j.prepare(ctx, d)
 	if err != nil {
 		return err
+	}
+	kept := 0
+	if d.skip != nil {
+		kept = file.Kept()
 	}
 	began := time.Now()
 	d.bar = j.progress(d.report.Rows, kept)
@@ -178,7 +179,7 @@ func (j *job) work(ctx context.Context, d *delivery, file *report.Output) error 
 	}
 	err = j.deliver(ctx, d, w)
 	d.bar.Done()
-	return j.conclude(d, err, mark, began)
+	return j.conclude(d, err, mark, began) //nolint:contextcheck // an ended run is told of even when ctx has ended
 }
 
 // prepare opens the run: a new one, or on a lasting Redis the one that the
@@ -199,7 +200,8 @@ func (j *job) prepare(ctx context.Context, d *delivery) (mark string, err error)
 	}
 	if given != "" {
 		if _, err := j.base.Runs.Get(ctx, given); err == nil {
-			j.say("going on with run %s", given)
+			j.sayf("going on with run %s", given)
+			d.skip = nil // the run itself knows its registered rows
 			return mark, j.beginRun(ctx, d, given)
 		}
 	}
@@ -244,12 +246,12 @@ func (j *job) deliver(ctx context.Context, d *delivery, w *engine.Worker) error 
 	}()
 	err := d.follow(ctx)
 	cancel(err)
-	<-submitted
+	<-submitted //nolint:errcheck // follow has returned its error, the cause of ctx
 	<-lost
 	if errors.Is(err, errInterrupted) {
-		j.say("stopping: requests on their way may end; Ctrl-C again does not wait for them")
+		j.sayf("stopping: requests on their way may end; Ctrl-C again does not wait for them")
 	}
-	if stopping := w.Stop(); err == nil {
+	if stopping := w.Stop(); err == nil { //nolint:contextcheck // stopping begins when ctx has ended
 		err = stopping
 	}
 	if err != nil {
@@ -267,13 +269,13 @@ func (j *job) conclude(d *delivery, err error, mark string, began time.Time) err
 	defer cancel()
 	info, getting := j.base.Runs.Get(ctx, d.run)
 	if getting == nil {
-		j.say("%s", summary(info.Counts, d.skipped, time.Since(began)))
+		j.sayf("%s", summary(info.Counts, d.skipped, time.Since(began)))
 	}
 	if err != nil {
 		if d.sink != nil && j.common.output != "" {
-			j.say("the same command goes on where this one ended; %s keeps what is registered", j.common.output)
+			j.sayf("the same command goes on where this one ended; %s keeps what is registered", j.common.output)
 		} else if !j.private {
-			j.say("the rows wait in Redis; a worker, or enqueue submit --run %s, goes on with them", d.run)
+			j.sayf("the rows wait in Redis; a worker, or enqueue submit --run %s, goes on with them", d.run)
 		}
 		return err
 	}

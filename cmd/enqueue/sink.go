@@ -74,11 +74,10 @@ func (s fileSink) write(o runs.Outcome) error {
 // thousands of rows on a terminal: past tableRows it keeps only what needs
 // somebody's attention.
 type tableSink struct {
-	w      report.ResultWriter
-	note   io.Writer
-	kept   []runs.Outcome
-	total  int
-	hidden int
+	w     report.ResultWriter
+	note  io.Writer
+	kept  []runs.Outcome
+	total int
 }
 
 const tableRows = 1000

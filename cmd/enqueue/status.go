@@ -215,16 +215,23 @@ func waitsFor(ctx context.Context, base *engine.Base, run string, waiting int) (
 			sampled = sampled || page == sampleTasks/pageSize
 		}
 	}
-	if rest := waiting - seen; rest > 0 {
-		if sampled && seen > 0 {
-			for r, n := range all {
-				all[r] = n * waiting / seen
-			}
-		} else {
-			all["queued, or in work"] = rest
-		}
-	}
+	account(all, waiting, seen, sampled)
 	return all, sampled, nil
+}
+
+// account spreads the rows that were not looked at: over the reasons of a
+// sample in proportion, else they are in no one's way.
+func account(all map[string]int, waiting, seen int, sampled bool) {
+	rest := waiting - seen
+	switch {
+	case rest <= 0:
+	case sampled && seen > 0:
+		for r, n := range all {
+			all[r] = n * waiting / seen
+		}
+	default:
+		all["queued, or in work"] = rest
+	}
 }
 
 const pageSize = 500

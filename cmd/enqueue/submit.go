@@ -96,18 +96,15 @@ func (a *app) importPortals(ctx context.Context, base *engine.Base, entries []po
 		return nil
 	}
 	got, err := base.Registry.Import(ctx, entries)
-	if errors.Is(err, portals.ErrNoKey) {
-		return fmt.Errorf("the portals' credentials are kept sealed: %w", err)
-	}
 	if err != nil {
 		return err
 	}
-	a.say("portals: %s added, %s updated, %s unchanged", report.Count(got.Added), report.Count(got.Updated), report.Count(got.Unchanged))
+	a.sayf("portals: %s added, %s updated, %s unchanged", report.Count(got.Added), report.Count(got.Updated), report.Count(got.Unchanged))
 	return nil
 }
 
-// say tells a person something, unless --quiet.
-func (a *app) say(format string, args ...any) {
+// sayf tells a person something, unless --quiet.
+func (a *app) sayf(format string, args ...any) {
 	if !a.common.quiet {
 		_, _ = fmt.Fprintf(a.std.err, format+"\n", args...)
 	}
@@ -119,6 +116,7 @@ func (a *app) beginRun(ctx context.Context, d *delivery, given string) error {
 		if _, err := d.runs.Get(ctx, given); err != nil {
 			return err
 		}
+		d.run = given
 		return d.begin(ctx)
 	}
 	var err error
@@ -137,7 +135,7 @@ func (a *app) submitAndFollow(ctx context.Context, base *engine.Base, d *deliver
 		return err
 	}
 	r := d.receipt
-	a.say("queued %s rows in %s%s", report.Count(r.queued), report.Duration(time.Since(began)), also(r))
+	a.sayf("queued %s rows in %s%s", report.Count(r.queued), report.Duration(time.Since(began)), also(r))
 	if !wait {
 		if r.refused > 0 {
 			return &exitError{code: exitUnfinished}
@@ -180,7 +178,7 @@ func (a *app) follow(ctx context.Context, d *delivery, began time.Time) error {
 		err = closing
 	}
 	if errors.Is(err, errInterrupted) {
-		a.say("the run goes on without this command; see it with: enqueue status %s", d.run)
+		a.sayf("the run goes on without this command; see it with: enqueue status %s", d.run)
 	}
 	if err != nil {
 		return err
@@ -189,7 +187,7 @@ func (a *app) follow(ctx context.Context, d *delivery, began time.Time) error {
 	if err != nil {
 		return err
 	}
-	a.say("%s", summary(info.Counts, 0, time.Since(began)))
+	a.sayf("%s", summary(info.Counts, 0, time.Since(began)))
 	return ended(info.Counts)
 }
 

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -169,16 +170,21 @@ func wait(w *engine.Worker, signals <-chan os.Signal, log logger) error {
 	}
 }
 
+// sameSignal is how long after the first signal another one counts as the same:
+// some send it to both the process and its group.
+const sameSignal = time.Second
+
 // stopOrKill stops the worker; a second signal does not wait for it.
 func stopOrKill(w *engine.Worker, signals <-chan os.Signal) error {
 	stopped := make(chan error, 1)
+	first := time.Now()
 	go func() { stopped <- w.Stop() }()
 	for {
 		select {
 		case err := <-stopped:
 			return err
 		case s := <-signals:
-			if s != syscall.SIGTSTP {
+			if s != syscall.SIGTSTP && time.Since(first) > sameSignal {
 				return errors.New("told to stop twice: tasks in work will be run again by another worker")
 			}
 		}

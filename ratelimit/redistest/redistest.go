@@ -10,6 +10,7 @@ import (
 	"net"
 	"os/exec"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -142,7 +143,7 @@ func (s *Server) awaitPong(port string) error {
 	defer ticker.Stop()
 	for {
 		info, err := client.Info(ctx, "server").Result()
-		if err == nil && bytes.Contains([]byte(info), []byte(want)) && client.Ping(ctx).Err() == nil {
+		if err == nil && strings.Contains(info, want) && client.Ping(ctx).Err() == nil {
 			return nil
 		}
 		select {

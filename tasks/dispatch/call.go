@@ -27,7 +27,7 @@ func (l *lane) register(ctx context.Context, id uint64, jobs []*pending, t ratel
 		results, a = l.batch(ctx, jobs)
 	}
 	f := finished{flight: id, rows: a.Ran, took: time.Since(began)}
-	l.observe(jobs[0].Portal, t, a)
+	l.observe(jobs[0].Portal, t, a) //nolint:contextcheck // the gate is told even when the request was given up
 	ended := 0
 	for i, j := range jobs {
 		if results[i] == (Result{}) {
@@ -147,8 +147,7 @@ func result(reg bitrix.Registered, err error, p *portals.Portal) Result {
 
 // asError returns err as the client's typed error.
 func asError(err error, p *portals.Portal) *bitrix.Error {
-	var e *bitrix.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*bitrix.Error](err); ok {
 		return e
 	}
 	return &bitrix.Error{
@@ -191,9 +190,9 @@ func answer(err error, t bitrix.Time) ratelimit.Answer {
 // lookAgain is how long jobs wait after a look that failed before the next.
 const lookAgain = 15 * time.Second
 
-// look searches the portal's list for the bots of jobs that met a mark, one
-// look for all of them. Found ones are registered; the others wait until their
-// marks' ends. It returns after how long to look again at the latest.
+// look searches the portal's list for the bots of lost jobs, one look for all
+// of them: found ones are registered. It returns after how long to look again
+// at the latest.
 func (l *lane) look(now time.Time) time.Duration {
 	if len(l.lost) == 0 || l.looking {
 		return time.Hour
@@ -204,38 +203,54 @@ func (l *lane) look(now time.Time) time.Duration {
 	dec, err := l.d.cfg.Gate.Acquire(ctx, ratelimit.Request{
 		Portal: p.ID, Limits: p.Limits, Credential: p.Credential, Method: "imbot.bot.list", Rows: 1,
 	})
-	if err != nil || len(dec.Go) == 0 {
+	if err != nil {
+		cancel()
+		l.d.cfg.Log.Warn("the gate could not be asked", "portal", p.Name, "err", err)
+		dec = ratelimit.Decision{Until: now.Add(longWait), Reason: ratelimit.Rate}
+	}
+	if len(dec.Go) == 0 {
 		cancel()
 		if wait := dec.Until.Sub(now); err == nil && wait <= longWait {
 			return max(wait, time.Millisecond)
 		}
 		l.lost = nil
-		l.waitForMarks(jobs)
+		l.putOff(jobs, dec)
 		return time.Hour
 	}
 	l.lost, l.looking = nil, true
 	l.start(func(id uint64) finished {
 		defer cancel()
-		l.find(ctx, p, jobs, dec.Ticket)
-		return finished{flight: id, look: true}
+		return finished{flight: id, look: true, again: l.find(ctx, p, jobs, dec.Ticket)}
 	})
 	return time.Hour
 }
 
-func (l *lane) find(ctx context.Context, p *portals.Portal, jobs []markedJob, t ratelimit.Ticket) {
+// putOff hands back jobs that the gate lets nobody look for now.
+func (l *lane) putOff(jobs []markedJob, dec ratelimit.Decision) {
+	var marked []markedJob
+	for _, j := range jobs {
+		switch {
+		case dec.Hold != nil:
+			j.end(deferred(dec.Until, dec.Reason, dec.Hold))
+		case j.until.IsZero():
+			j.end(l.d.inLine(j.Portal, dec.Until, dec.Reason))
+		default:
+			marked = append(marked, j)
+			continue
+		}
+		l.left(1)
+	}
+	l.waitForMarks(marked)
+}
+
+// find looks, and returns the jobs to send: those that are not there and bear no mark.
+func (l *lane) find(ctx context.Context, p *portals.Portal, jobs []markedJob, t ratelimit.Ticket) (again []*pending) {
 	bots, at, err := l.d.cfg.Caller.Bots(ctx, p.Access, jobs[0].Bot.ClientID)
 	a := answer(err, at)
-	a.Unsure = false // a look changes nothing on the portal
-	l.observe(p, t, a)
+	a.Unsure = false   // a look changes nothing on the portal
+	l.observe(p, t, a) //nolint:contextcheck // the gate is told even when the request was given up
 	if err != nil {
-		soon := time.Now().Add(lookAgain)
-		for i := range jobs {
-			if jobs[i].until.After(soon) {
-				jobs[i].until = soon
-			}
-		}
-		l.waitForMarks(jobs)
-		return
+		return l.notSeen(jobs, asError(err, p))
 	}
 	byCode := make(map[string]int64, len(bots))
 	for _, b := range bots {
@@ -245,7 +260,12 @@ func (l *lane) find(ctx context.Context, p *portals.Portal, jobs []markedJob, t 
 	for _, j := range jobs {
 		code := strings.ToLower(j.Bot.Code)
 		id, ok := byCode[code]
-		if !ok {
+		switch {
+		case !ok && j.until.IsZero():
+			j.looked = true
+			again = append(again, j.pending)
+			continue
+		case !ok:
 			missing = append(missing, j)
 			continue
 		}
@@ -256,11 +276,40 @@ func (l *lane) find(ctx context.Context, p *portals.Portal, jobs []markedJob, t 
 		l.left(1)
 	}
 	l.waitForMarks(missing)
+	return again
 }
 
-// waitForMarks hands jobs back until their marks end.
+// notSeen is find after a look that failed. A portal that answered, if only
+// that it will not list its bots, is asked to register: that tells as much.
+func (l *lane) notSeen(jobs []markedJob, e *bitrix.Error) (again []*pending) {
+	soon := time.Now().Add(lookAgain)
+	var marked []markedJob
+	for _, j := range jobs {
+		switch {
+		case !j.until.IsZero():
+			if j.until.After(soon) {
+				j.until = soon
+			}
+			marked = append(marked, j)
+		case e.Status != 0 || e.Code == bitrix.CodeNotSent:
+			j.looked = true
+			again = append(again, j.pending)
+		default:
+			j.end(Result{Err: e})
+			l.left(1)
+		}
+	}
+	l.waitForMarks(marked)
+	return again
+}
+
+// waitForMarks hands jobs back until their marks end, or now if they bear none.
 func (l *lane) waitForMarks(jobs []markedJob) {
 	for _, j := range jobs {
+		if j.until.IsZero() {
+			j.end(deferred(time.Now(), ShuttingDown, nil))
+			continue
+		}
 		j.end(deferred(j.until, ratelimit.Marked, nil))
 	}
 	l.left(len(jobs))

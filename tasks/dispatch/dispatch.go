@@ -81,6 +81,9 @@ const (
 type Job struct {
 	Portal *portals.Portal
 	Bot    *bitrix.Bot // complete: photo and CLIENT_ID included
+	// Retried: an earlier call of this job failed. Its bot may stand on the
+	// portal all the same, so it is looked for before it is sent again.
+	Retried bool
 }
 
 // Result is how a job ended: exactly one of its fields is set.
@@ -112,7 +115,7 @@ const ShuttingDown ratelimit.Reason = "shutdown"
 // Dispatcher takes jobs to portals. Make one with New and end it with Drain and Close.
 type Dispatcher struct {
 	cfg    Config
-	ctx    context.Context // of the requests: ends when Close gives up waiting
+	ctx    context.Context //nolint:containedctx // of the requests: ends when Close gives up waiting
 	cancel context.CancelFunc
 
 	mu       sync.Mutex
@@ -229,7 +232,7 @@ func deferred(until time.Time, why ratelimit.Reason, hold *ratelimit.Hold) Resul
 	return Result{Deferred: &Deferral{Until: until, Reason: why, Hold: hold}}
 }
 
-// request is what the gate is asked for rows rows of a portal's registrations.
+// request is what the gate is asked for a number of a portal's registrations.
 func request(p *portals.Portal, rows int) ratelimit.Request {
 	return ratelimit.Request{
 		Portal: p.ID, Limits: p.Limits, Credential: p.Credential,

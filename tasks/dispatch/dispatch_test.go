@@ -4,6 +4,7 @@ package dispatch_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -94,7 +95,7 @@ func (f *fakePortal) RegisterBatch(ctx context.Context, _ bitrix.Access, bots []
 		reg, err := f.one(c)
 		row := bitrix.BatchRow{Ran: true, Registered: reg}
 		if err != nil {
-			row.Err = err.(*bitrix.Error)
+			row.Err, _ = errors.AsType[*bitrix.Error](err)
 		}
 		ans.Rows = append(ans.Rows, row)
 	}
@@ -439,16 +440,16 @@ func TestDrainHandsBackWhatWaitsAndFinishesWhatIsSent(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		b := newBench(t, &fakePortal{latency: time.Second}, nil)
 		var wg sync.WaitGroup
-		results := make([]dispatch.Result, 10)
-		for i := range results {
+		results := make([]dispatch.Result, 11)
+		for i := range 10 {
 			wg.Go(func() { results[i] = b.one(t.Context(), fmt.Sprintf("bot%d", i)) })
 		}
 		synctest.Wait()
 		b.Drain()
-		late := b.one(t.Context(), "late")
+		results[10] = b.one(t.Context(), "late")
 		wg.Wait()
 		done, back := 0, 0
-		for _, r := range append(results, late) {
+		for _, r := range results {
 			switch {
 			case r.Registered != nil:
 				done++

@@ -20,6 +20,8 @@ type pending struct {
 	done  chan Result // buffered: ending a job never waits for its caller
 	sent  atomic.Bool // it is part of a request
 	gone  atomic.Bool // its caller has left before it was sent
+
+	looked bool // it was looked for on the portal, which does not list it; run's own
 }
 
 func (j *pending) end(r Result) { j.done <- r }
@@ -55,7 +57,7 @@ type lane struct {
 	wake    chan struct{} // something has changed
 	ended   chan finished
 	waiting []*pending
-	lost    []markedJob          // met a mark: to be looked for on the portal
+	lost    []markedJob          // met a mark, or were sent before: to be looked for on the portal
 	looking bool                 // a look is on its way
 	flights map[uint64]time.Time // requests on their way, by when they began
 	flight  uint64
@@ -103,7 +105,9 @@ func (l *lane) run() {
 			l.waitForMarks(l.lost)
 			l.lost = nil
 		}
-		timer.Reset(min(l.step(time.Now()), l.look(time.Now())))
+		// The look comes first: where only one request may go, as to a portal
+		// that was silent, it tells of many rows and risks none.
+		timer.Reset(min(l.look(time.Now()), l.step(time.Now())))
 		if l.leave() {
 			return
 		}
@@ -116,10 +120,17 @@ func (l *lane) run() {
 	}
 }
 
-// takeArrived moves new jobs to the waiting ones, and drops those whose callers have left.
+// takeArrived moves new jobs to the waiting ones, or to the lost ones when an
+// earlier call failed, and drops those whose callers have left.
 func (l *lane) takeArrived() (draining bool) {
 	l.d.mu.Lock()
-	l.waiting = append(l.waiting, l.arrived...)
+	for _, j := range l.arrived {
+		if j.Retried {
+			l.lost = append(l.lost, markedJob{pending: j})
+		} else {
+			l.waiting = append(l.waiting, j)
+		}
+	}
 	l.arrived = nil
 	draining = l.d.draining
 	l.d.mu.Unlock()
@@ -327,7 +338,13 @@ func (l *lane) send(jobs []*pending, now time.Time) {
 			return l.register(ctx, id, going, dec.Ticket)
 		})
 	}
-	l.lost = append(l.lost, marked...)
+	for _, j := range marked {
+		if j.looked {
+			l.waitForMarks([]markedJob{j})
+		} else {
+			l.lost = append(l.lost, j)
+		}
+	}
 	if len(rest) > 0 {
 		l.openAt, l.why, l.hold = dec.Until, dec.Reason, dec.Hold
 		if probing := dec.Reason == ratelimit.Silent || dec.Reason == ratelimit.Refused; probing && len(l.flights) > 0 {
@@ -352,7 +369,8 @@ func (l *lane) start(request func(id uint64) finished) {
 	l.d.running.Go(func() { l.ended <- request(id) })
 }
 
-// markedJob is a job whose CODE bears another request's mark until a time.
+// markedJob is a job whose CODE bears another request's mark until a time. The
+// zero time: no mark was met, but an earlier call of the job failed.
 type markedJob struct {
 	*pending
 	until time.Time

@@ -20,7 +20,7 @@ const (
 	paceWeight = 0.7
 )
 
-// learn takes in a request that ran rows rows in took.
+// learn takes in how long a request took, and the rows that it ran.
 func (p *pace) learn(rows int, took time.Duration) {
 	if rows <= 0 {
 		return

@@ -21,8 +21,7 @@ type field struct {
 func fields() []field {
 	t := reflect.TypeFor[Config]()
 	var all []field
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
 		name := f.Tag.Get("env")
 		if name == "" || name == "-" {
 			continue

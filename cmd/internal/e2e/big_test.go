@@ -43,7 +43,7 @@ const (
 )
 
 // bigSettings shorten all waits so that a silent portal's rows end after some 40 s.
-var bigSettings = []string{"REQUEST_TIMEOUT=2s", "MAX_ATTEMPTS=3", "HOLD_TTL=0s", "SHUTDOWN_TIMEOUT=10s"}
+var bigSettings = []string{"REQUEST_TIMEOUT=2s", "MAX_ATTEMPTS=2", "HOLD_TTL=0s", "SHUTDOWN_TIMEOUT=10s"}
 
 // sick are the ill ones of 1,000 portals: 2 % answer 500 for a while, 1 % reset
 // connections after the work, 1 % are silent, and a few are full.
@@ -55,9 +55,9 @@ func (a ailment) portal() sandbox.Portal {
 	calls := []string{"imbot.register", "batch"}
 	switch a {
 	case failing:
-		p.Faults = []sandbox.Fault{{Kind: sandbox.HTML, Status: 500, Count: 4}}
+		p.Faults = []sandbox.Fault{{Kind: sandbox.HTML, Status: 500, Count: 3}}
 	case refusing:
-		p.Faults = []sandbox.Fault{{Kind: sandbox.Refuse, Code: "INTERNAL_SERVER_ERROR", Count: 4}}
+		p.Faults = []sandbox.Fault{{Kind: sandbox.Refuse, Code: "INTERNAL_SERVER_ERROR", Count: 3}}
 	case resetting:
 		p.Faults = []sandbox.Fault{{Kind: sandbox.Reset, When: sandbox.After, Methods: calls}}
 	case breaking:

@@ -37,8 +37,7 @@ func (c Config) Check(ctx context.Context) error {
 	client := c.Client(Question)
 	err := Check(ctx, client)
 	_ = client.Close() // nothing was written; there is nothing to lose
-	var p *Problem
-	if errors.As(err, &p) {
+	if _, ok := errors.AsType[*Problem](err); ok {
 		return fmt.Errorf("redis at %s: %w", c.Addr(), err)
 	}
 	return err

@@ -80,7 +80,7 @@ func TestCheckPasses(t *testing.T) {
 }
 
 func TestCheckUnixSocket(t *testing.T) {
-	dir, err := os.MkdirTemp("", "rs") // t.TempDir is too long for a socket's name
+	dir, err := os.MkdirTemp("", "rs") //nolint:usetesting // t.TempDir is too long for a socket's name
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +158,7 @@ func fakeRedis(c net.Conn, ping, info string) {
 		if err != nil {
 			return
 		}
-		for _, word := range strings.Fields(strings.ToUpper(string(buf[:n]))) {
+		for word := range strings.FieldsSeq(strings.ToUpper(string(buf[:n]))) {
 			answer := ""
 			switch word {
 			case "PING":

@@ -135,7 +135,7 @@ func (c *Config) readHosts(list string) error {
 	if c.scheme == "redis-sentinel" {
 		port = sentinelPort
 	}
-	for _, host := range strings.Split(list, ",") {
+	for host := range strings.SplitSeq(list, ",") {
 		addr, err := hostPort(strings.TrimSpace(host), port)
 		if err != nil {
 			return err

@@ -242,8 +242,7 @@ func outputError(name string, err error) error {
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("output %s: may not be written: %w", name, fs.ErrPermission)
 	}
-	var inPath *fs.PathError
-	if errors.As(err, &inPath) {
+	if inPath, ok := errors.AsType[*fs.PathError](err); ok {
 		err = inPath.Err
 	}
 	return &WriteError{Name: name, Err: err}

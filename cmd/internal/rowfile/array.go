@@ -6,6 +6,7 @@ package rowfile
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"io"
 	"unicode/utf8"
 )
@@ -14,7 +15,7 @@ import (
 func (s *scan) array(r *bufio.Reader) error {
 	line := 1
 	first, err := skipSpace(r, &line)
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return nil
 	}
 	if err != nil {
@@ -70,7 +71,7 @@ func (a *arrayReader) elements() error {
 // next returns the first byte that is not space; there must be one.
 func (a *arrayReader) next() (byte, error) {
 	c, err := skipSpace(a.r, &a.line)
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return 0, a.fail(a.line, "", "ends before the array's closing ]")
 	}
 	return c, err
@@ -85,7 +86,7 @@ func (a *arrayReader) end() error {
 	if err == nil {
 		return a.fail(a.line, "", "something follows the array's closing ]")
 	}
-	if err != io.EOF {
+	if !errors.Is(err, io.EOF) {
 		return err
 	}
 	return nil
@@ -127,7 +128,7 @@ func (a *arrayReader) collect() (complete bool, err error) {
 	depth, quoted, escaped := 0, false, false
 	for len(a.buf) < maxRow {
 		c, err := a.r.ReadByte()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return true, nil
 		}
 		if err != nil {

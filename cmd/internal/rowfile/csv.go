@@ -36,7 +36,7 @@ func (s *scan) csv(r *bufio.Reader) error {
 	c.ReuseRecord = true
 	t := &table{scan: s, csv: c, guard: g, next: 1}
 	if err := t.readHeader(); err != nil {
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		return err
@@ -120,7 +120,7 @@ func (t *table) rows() error {
 	for {
 		t.guard.used = 0
 		cells, err := t.csv.Read()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {

@@ -24,10 +24,10 @@ func (s *scan) jsonl(r *bufio.Reader) error {
 			}
 			continue
 		}
-		if err != nil && err != io.EOF {
+		if err != nil && !errors.Is(err, io.EOF) {
 			return err
 		}
-		last := err == io.EOF
+		last := errors.Is(err, io.EOF)
 		text = bytes.Trim(text, " \t\r\n")
 		if len(text) > 0 {
 			if err := s.jsonlRow(text, line); err != nil || s.stopped {
@@ -91,7 +91,7 @@ type lineReader struct {
 // the last line. Of a line over maxRow nothing is kept: errTooLong.
 func (l *lineReader) next() ([]byte, error) {
 	text, err := l.r.ReadSlice('\n')
-	if err != bufio.ErrBufferFull {
+	if !errors.Is(err, bufio.ErrBufferFull) {
 		return text, err
 	}
 	// One huge line must not hold its memory for the rest of the file.
@@ -101,13 +101,13 @@ func (l *lineReader) next() ([]byte, error) {
 	}
 	l.buf = append(l.buf[:0], text...)
 	long := false
-	for err == bufio.ErrBufferFull {
+	for errors.Is(err, bufio.ErrBufferFull) {
 		text, err = l.r.ReadSlice('\n')
 		if long = long || len(l.buf)+len(text) > maxRow; !long {
 			l.buf = append(l.buf, text...)
 		}
 	}
-	if long && (err == nil || err == io.EOF) {
+	if long && (err == nil || errors.Is(err, io.EOF)) {
 		return nil, errTooLong
 	}
 	return l.buf, err

@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"strings"
 )
 
 // fill sets the row's fields from a valid JSON value. It reports whether the
@@ -155,7 +156,7 @@ func valueEnd(text []byte, i int) int {
 			}
 		}
 	}
-	for i < len(text) && bytes.IndexByte([]byte(",]} \t\r\n"), text[i]) < 0 {
+	for i < len(text) && strings.IndexByte(",]} \t\r\n", text[i]) < 0 {
 		i++
 	}
 	return i

@@ -160,8 +160,7 @@ func cannotRead(name string, err error) *Error {
 		problem = "may not be read (permission denied)"
 	default:
 		// The path is in front already.
-		var inPath *fs.PathError
-		if errors.As(err, &inPath) {
+		if inPath, ok := errors.AsType[*fs.PathError](err); ok {
 			err = inPath.Err
 		}
 		problem += ": " + err.Error()

@@ -45,7 +45,7 @@ func newPhotos(folder string) *photos {
 func (p *photos) load(path string) (content, problem string) {
 	if e, ok := p.kept[path]; ok {
 		p.order.MoveToFront(e)
-		ph := e.Value.(*photo)
+		ph := e.Value.(*photo) //nolint:forcetypeassert // the list holds nothing else
 		return ph.content, ph.problem
 	}
 	ph := &photo{path: path}
@@ -67,7 +67,7 @@ func (p *photos) keep(ph *photo) {
 	p.bytes += ph.size()
 	for p.bytes > keptPhotos {
 		last := p.order.Back()
-		old := last.Value.(*photo)
+		old := last.Value.(*photo) //nolint:forcetypeassert // the list holds nothing else
 		p.order.Remove(last)
 		delete(p.kept, old.path)
 		p.bytes -= old.size()
@@ -142,8 +142,7 @@ func photoError(shown string, err error) error {
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("photo %s may not be read (permission denied)", shown)
 	}
-	var inPath *fs.PathError
-	if errors.As(err, &inPath) {
+	if inPath, ok := errors.AsType[*fs.PathError](err); ok {
 		err = inPath.Err
 	}
 	return fmt.Errorf("photo %s cannot be read: %w", shown, err)

@@ -2,9 +2,9 @@ package rowfile
 
 import (
 	"encoding/base64"
-	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -64,7 +64,7 @@ func TestPhotosKeptAreBounded(t *testing.T) {
 	p := newPhotos(t.TempDir())
 	content := strings.Repeat("x", 1<<20)
 	for i := range 200 {
-		p.keep(&photo{path: fmt.Sprint(i), content: content})
+		p.keep(&photo{path: strconv.Itoa(i), content: content})
 	}
 	if p.bytes > keptPhotos || len(p.kept) != p.order.Len() || len(p.kept) < 50 {
 		t.Errorf("%d photos of %d bytes kept", len(p.kept), p.bytes)

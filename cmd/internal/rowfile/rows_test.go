@@ -43,8 +43,7 @@ func readAll(t testing.TB, path string, o Options) ([]Row, string) {
 	var rows []Row
 	for row, err := range f.Rows() {
 		if err != nil {
-			var typed *Error
-			if !errors.As(err, &typed) {
+			if _, ok := errors.AsType[*Error](err); !ok {
 				t.Errorf("%T is no *Error: %v", err, err)
 			}
 			return rows, strings.ReplaceAll(err.Error(), filepath.Dir(path)+string(filepath.Separator), "")

@@ -1,0 +1,109 @@
+# Everything a contributor runs. `make` alone lists it.
+
+LINT_VERSION := v2.15.0
+VULN_VERSION := v1.8.0
+
+# Built tools stay here, one folder for each version; set it to share them between checkouts.
+TOOLS ?= $(CURDIR)/.tools
+LINT  := $(TOOLS)/golangci-lint-$(LINT_VERSION)/golangci-lint
+VULN  := $(TOOLS)/govulncheck-$(VULN_VERSION)/govulncheck
+
+# Options of single targets, as in `make fuzz FUZZTIME=1m`.
+FUZZTIME ?= 5s
+PKG      ?= ./...
+ARGS     ?=
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z\/-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: build
+build: ## build enqueue and worker into bin/
+	go build -o bin/ ./cmd/enqueue ./cmd/worker
+
+.PHONY: test
+test: redis ## run the tests, against a redis-server that they start themselves
+	go test $(PKG)
+
+.PHONY: test/race
+test/race: redis ## run the tests under the race detector
+	go test -race $(PKG)
+
+.PHONY: cover
+cover: redis ## run the tests and say how much of the code they reach (coverage.out)
+	go test -coverpkg=./... -coverprofile=coverage.out $(PKG)
+	@go tool cover -func=coverage.out | tail -n 1
+
+# The seconds given to a target are short: this keeps the targets working and their
+# corpora growing. Hunting takes `make fuzz FUZZTIME=10m PKG=./bitrix`.
+.PHONY: fuzz
+fuzz: ## run each fuzz target for FUZZTIME (5s)
+	@listing=$$(go test -list '^Fuzz' $(PKG)) || { echo "$$listing"; exit 1; }; \
+	echo "$$listing" | awk '/^Fuzz/ {name[n++] = $$1} /^ok/ {for (i = 0; i < n; i++) print $$2, name[i]; n = 0}' | \
+	while read -r package target; do \
+		echo "$$package $$target"; \
+		go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package" </dev/null || exit 1; \
+	done
+
+.PHONY: bench
+bench: redis ## measure the whole pipeline beside bare asynq; options in ARGS
+	go run ./cmd/internal/bench $(ARGS)
+
+# The limit is for the command once it is built, so a first call builds it.
+.PHONY: quickstart
+quickstart: ## run the first command of the README and check its result
+	@go run ./cmd/enqueue --help >/dev/null
+	@out=$$(mktemp) && trap 'rm -f "$$out"' EXIT && start=$$(date +%s) && \
+	env -u REDIS_URL go run ./cmd/enqueue run --sandbox >"$$out" && \
+	seconds=$$(($$(date +%s) - start)) && \
+	registered=$$(grep -c '"status":"registered"' "$$out" || true) && \
+	echo "quick start: $$registered rows registered, $$seconds s" && \
+	{ [ "$$registered" -eq 60 ] || { echo "quick start: expected 60 registered rows" >&2; exit 1; }; } && \
+	{ [ "$$seconds" -lt 20 ] || { echo "quick start: expected less than 20 s" >&2; exit 1; }; }
+
+.PHONY: lint
+lint: lint/fmt lint/vet lint/all ## check layout, go vet and every linter
+
+.PHONY: lint/fmt
+lint/fmt:
+	@unformatted=$$(gofmt -l .) && [ -z "$$unformatted" ] || { echo "run gofmt on:" "$$unformatted" >&2; exit 1; }
+
+.PHONY: lint/vet
+lint/vet:
+	go vet ./...
+
+.PHONY: lint/all
+lint/all: $(LINT)
+	$(LINT) run ./...
+
+.PHONY: tidy
+tidy: ## check that go.mod and go.sum name exactly what is used
+	go mod tidy -diff
+
+# govulncheck exits with 3 for findings. Without its database it cannot judge; that is said, and passes.
+.PHONY: vuln
+vuln: $(VULN) ## look for known vulnerabilities in what is used
+	@out=$$($(VULN) ./... 2>&1); status=$$?; echo "$$out"; \
+	if [ $$status -ne 0 ] && [ $$status -ne 3 ] && echo "$$out" | grep -q 'fetching vulnerabilities'; then \
+		echo "vuln: the database of vulnerabilities cannot be reached, so nothing was checked"; exit 0; \
+	fi; exit $$status
+
+.PHONY: redis
+redis: ## install redis-server where it is missing
+	@if command -v redis-server >/dev/null; then exit 0; fi; \
+	if [ "$$(uname -s)" = Darwin ]; then echo "redis-server is missing: brew install redis" >&2; exit 1; fi; \
+	if ! command -v apt-get >/dev/null; then echo "redis-server is missing: install it with this system's package manager" >&2; exit 1; fi; \
+	root=; if [ "$$(id -u)" -ne 0 ]; then \
+		if ! command -v sudo >/dev/null; then echo "redis-server is missing: as root, run apt-get install redis-server" >&2; exit 1; fi; \
+		root=sudo; \
+	fi; \
+	$$root apt-get update -q && \
+	$$root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends redis-server
+
+$(LINT):
+	GOBIN=$(@D) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+
+$(VULN):
+	GOBIN=$(@D) go install golang.org/x/vuln/cmd/govulncheck@$(VULN_VERSION)

@@ -1,0 +1,129 @@
+// Command bench measures the whole system against a real redis-server, which
+// it starts itself, and says whether the project's targets are met.
+//
+// Rates depend on the machine, so they are given as ratios to bare asynq: the
+// same number of tasks with the same payload size and options, through as many
+// servers and slots, in the same run, in alternating rounds. Memory is what the
+// kernel says of the built programs' own processes, which needs Linux.
+//
+// It prints one line for each figure and exits with 1 when a target is missed.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
+		if !errors.Is(err, flag.ErrHelp) {
+			_, _ = fmt.Fprintf(os.Stderr, "bench: %v\n", err)
+		}
+		stop()
+		os.Exit(1)
+	}
+}
+
+// bench is one run of the program.
+type bench struct {
+	rows     int
+	rounds   int
+	million  int
+	profiles string // a folder, or empty
+	dir      string // for everything temporary
+	redis    *redisServer
+	progress io.Writer
+}
+
+// cases are what can be measured, in the order of the table.
+var cases = []struct {
+	name    string
+	measure func(*bench, context.Context) ([]figure, error)
+}{
+	{"pipeline", (*bench).pipeline},
+	{"enqueue", (*bench).enqueue},
+	{"memory", (*bench).memory},
+	{"million", (*bench).millionRows},
+}
+
+// errMissed ends a run in which a target was missed.
+var errMissed = errors.New("not every target is met")
+
+// run measures what args ask for and prints the table.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	b := &bench{progress: stderr}
+	only, err := b.parse(args, stderr)
+	if err != nil {
+		return err
+	}
+	if b.dir, err = os.MkdirTemp("", "botfleet-bench-"); err != nil {
+		return fmt.Errorf("make a folder for temporary files: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(b.dir) }()
+	if b.redis, err = startRedis(ctx, b.dir); err != nil {
+		return err
+	}
+	defer b.redis.stop()
+
+	var figures []figure
+	for _, c := range cases {
+		if !slices.Contains(only, c.name) {
+			continue
+		}
+		got, err := c.measure(b, ctx)
+		if err != nil {
+			return fmt.Errorf("%s: %w", c.name, err)
+		}
+		figures = append(figures, got...)
+	}
+	printTable(stdout, figures)
+	if slices.ContainsFunc(figures, figure.missed) {
+		return errMissed
+	}
+	return nil
+}
+
+// parse reads the flags and returns the names of the cases to measure.
+func (b *bench) parse(args []string, stderr io.Writer) (only []string, err error) {
+	var all []string
+	for _, c := range cases {
+		all = append(all, c.name)
+	}
+	names := strings.Join(all, ",")
+	set := flag.NewFlagSet("bench", flag.ContinueOnError)
+	set.SetOutput(stderr)
+	list := set.String("only", names, "cases to measure")
+	set.IntVar(&b.rows, "rows", 20_000, "rows in a round of pipeline and enqueue")
+	set.IntVar(&b.rounds, "rounds", 5, "rounds of pipeline and enqueue; the median counts")
+	set.IntVar(&b.million, "million", 1_000_000, "rows of the case million")
+	set.StringVar(&b.profiles, "profiles", "", "folder for CPU profiles of our side of pipeline and enqueue")
+	if err := set.Parse(args); err != nil {
+		return nil, err
+	}
+	if b.rows < pipelinePortals || b.rounds < 1 || b.million < millionPortals || set.NArg() > 0 {
+		return nil, fmt.Errorf("needed are -rows of at least %d, -rounds of at least 1, -million of at least %d, and nothing else",
+			pipelinePortals, millionPortals)
+	}
+	only = strings.Split(*list, ",")
+	for _, name := range only {
+		if !slices.Contains(all, name) {
+			return nil, fmt.Errorf("-only: %q is not one of %s", name, names)
+		}
+	}
+	return only, nil
+}
+
+// say tells a person how far the measuring is.
+func (b *bench) say(format string, args ...any) {
+	_, _ = fmt.Fprintf(b.progress, format+"\n", args...)
+}
