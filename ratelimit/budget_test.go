@@ -249,6 +249,29 @@ func TestUnknownCostGoesInFives(t *testing.T) {
 	}
 }
 
+// The first requests end together: whichever answer comes first tells of the
+// work of all, and the others of nothing new.
+func TestRowsOfTheFirstAnswersAreNotFree(t *testing.T) {
+	for _, sums := range [][]int{{10, 10, 10, 10}, {7, 10, 10, 9}, {5, 10, 7, 2}} {
+		b := newBench(t, Config{})
+		r := rows(standard, 50)
+		var tickets []Ticket
+		for range sums {
+			tickets = append(tickets, b.ask(r).Ticket)
+		}
+		for i, sum := range sums {
+			b.tell(tickets[i], operating(time.Duration(sum)*time.Second, 5))
+		}
+		for sum := 12; sum <= 16; sum += 2 { // one by one: 400 ms a row
+			d := b.ask(r)
+			b.tell(d.Ticket, operating(time.Duration(sum)*time.Second, 5))
+		}
+		if got := b.state().Budgets[0].Cost; got < 300*time.Millisecond {
+			t.Errorf("%v: a row seems to cost %s", sums, got)
+		}
+	}
+}
+
 func TestFewerRowsGoWithMarks(t *testing.T) {
 	b := newBench(t, Config{})
 	r := rows(standard, 5)

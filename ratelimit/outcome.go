@@ -61,7 +61,13 @@ func (p *portal) tell(now time.Time, f flight, key budgetKey, a Answer) {
 	if believed {
 		b.told(now, a.ResetAt, p.plan)
 		b.absent = 0
-		b.tell(now, a.Operating, max(0, min(a.Ran, f.rows)), f.grown, p.plan)
+		ran := max(0, min(a.Ran, f.rows))
+		if !f.known && a.Operating <= b.top {
+			// Requests that were on their way together: the first answer told
+			// of all their work already, so that these rows would seem free.
+			ran = 0
+		}
+		b.tell(now, a.Operating, ran, f.grown, p.plan)
 		return
 	}
 	if a.Outcome == Answered && !b.known {

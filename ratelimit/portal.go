@@ -12,6 +12,7 @@ type flight struct {
 	budget   *budget // nil where the portal counts no operating time
 	reserved time.Duration
 	grown    time.Duration // of the budget, when the request was sent
+	known    bool          // of the budget, when the request was sent
 	sum      time.Duration // of the budget, when the request was sent
 	rows     int
 	refusals uint64 // of the portal, when the request was sent
@@ -221,7 +222,7 @@ func (p *portal) start(now time.Time, id uint64, key budgetKey, v verdict) {
 		b.used = now
 		b.flying++
 		perRow, _ := b.cost.perRow()
-		f.budget, f.grown, f.sum = b, b.grown, b.sum
+		f.budget, f.grown, f.known, f.sum = b, b.grown, b.known, b.sum
 		f.reserved = time.Duration(v.rows) * perRow
 		b.reserved += f.reserved
 		if v.probe && b.closed.shut() {

@@ -3,11 +3,13 @@
 package tasks
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -96,6 +98,14 @@ const (
 	taskTimeout = 15 * time.Minute
 )
 
+// A task whose id is taken is tried again after pauses that grow by
+// conflictPause, some four seconds in all: a handler that has recorded its row's
+// end is gone long before.
+const (
+	conflictTries = 30
+	conflictPause = 10 * time.Millisecond
+)
+
 // item is one registration on its way through Submit.
 type item struct {
 	reg     *Registration
@@ -107,8 +117,9 @@ type item struct {
 
 // Submit puts registrations into a run and queues them. It returns a receipt
 // for each, in their order. Invalid ones are recorded as refused and hinder no
-// others. On an error the receipts say what got in; submitting the same rows
-// into the same run again completes it without doubling anything.
+// others, nor does a row whose number stands for another bot in the run
+// ([ErrOtherBot]). On an error the receipts say what got in; submitting the same
+// rows into the same run again completes it without doubling anything.
 func (c *Client) Submit(ctx context.Context, run string, regs ...Registration) ([]Receipt, error) {
 	receipts := make([]Receipt, len(regs))
 	if len(regs) == 0 {
@@ -124,26 +135,41 @@ func (c *Client) Submit(ctx context.Context, run string, regs ...Registration) (
 	if err != nil {
 		return receipts, err
 	}
-	if err := c.refuse(ctx, run, refused); err != nil {
-		return receipts, err
-	}
-	queue, err := c.addRows(ctx, run, valid)
+	otherRefused, err := c.refuse(ctx, run, refused)
 	if err != nil {
 		return receipts, err
 	}
+	queue, other, err := c.addRows(ctx, run, valid)
+	if err != nil {
+		return receipts, err
+	}
+	err = each(ctx, queue, func(ctx context.Context, it item) error {
+		if err := c.enqueue(ctx, run, it); err != nil {
+			return fmt.Errorf("queue row %d: %w", it.receipt.Row, err)
+		}
+		return nil
+	})
+	return receipts, cmp.Or(err, otherRefused, other)
+}
+
+// each calls do for all items, many at once, until one fails.
+func each(ctx context.Context, items []item, do func(context.Context, item) error) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(enqueuers)
-	for part := range chunks(queue, max(len(queue)/enqueuers, 1)) {
+	for part := range chunks(items, max(len(items)/enqueuers, 1)) {
 		g.Go(func() error {
 			for _, it := range part {
-				if err := c.enqueue(ctx, run, it); err != nil {
-					return fmt.Errorf("queue row %d: %w", it.receipt.Row, err)
+				if err := context.Cause(ctx); err != nil {
+					return err
+				}
+				if err := do(ctx, it); err != nil {
+					return err
 				}
 			}
 			return nil
 		})
 	}
-	return receipts, g.Wait()
+	return g.Wait()
 }
 
 // chunks cuts items into parts of n, for a range loop.
@@ -193,7 +219,7 @@ func (c *Client) sort(ctx context.Context, regs []Registration, receipts []Recei
 	for i := range regs {
 		r := &regs[i]
 		it := item{reg: r, receipt: &receipts[i]}
-		problems := r.Problems
+		problems := slices.Clip(r.Problems) // rows may share what lies behind it
 		p, ok := known[r.Portal]
 		if !ok {
 			problems = append(problems, bitrix.Problem{
@@ -242,10 +268,11 @@ func without(problems []bitrix.Problem, field string) []bitrix.Problem {
 	return kept
 }
 
-// refuse records refused rows with all their problems.
-func (c *Client) refuse(ctx context.Context, run string, refused []item) error {
+// refuse records refused rows with all their problems. other is set when a
+// row's number stands for another bot.
+func (c *Client) refuse(ctx context.Context, run string, refused []item) (other, err error) {
 	if len(refused) == 0 {
-		return nil
+		return nil, nil
 	}
 	outcomes := make([]runs.Outcome, len(refused))
 	idents := make([]string, len(refused))
@@ -255,7 +282,7 @@ func (c *Client) refuse(ctx context.Context, run string, refused []item) error {
 		bot.Properties.PersonalPhoto = ""
 		raw, err := json.Marshal(&bot)
 		if err != nil {
-			return fmt.Errorf("encode row %d: %w", it.receipt.Row, err)
+			return nil, fmt.Errorf("encode row %d: %w", it.receipt.Row, err)
 		}
 		o := runs.Outcome{
 			Row: it.receipt.Row, ID: it.reg.ID, Portal: it.reg.Portal, Code: it.reg.Bot.Code,
@@ -269,58 +296,69 @@ func (c *Client) refuse(ctx context.Context, run string, refused []item) error {
 	}
 	added, err := c.runs.AddDone(ctx, run, idents, outcomes)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for i, it := range refused {
 		if added[i].State == runs.Other {
-			return otherBot(run, it)
+			other = cmp.Or(other, otherBot(run, it))
+			continue
 		}
 		it.receipt.Status = ReceiptRefused
 	}
-	return nil
+	return other, nil
 }
 
+// ErrOtherBot is returned by [Client.Submit] when a row's number stands for
+// another bot in that run: the run was begun with another input.
+var ErrOtherBot = errors.New("was the run begun with this input?")
+
 func otherBot(run string, it item) error {
-	return fmt.Errorf("row %d of run %s is another bot than %s on %s: was the run begun with this input?",
-		it.receipt.Row, run, it.reg.Bot.Code, it.reg.Portal)
+	return fmt.Errorf("row %d of run %s is another bot than %s on %s: %w",
+		it.receipt.Row, run, it.reg.Bot.Code, it.reg.Portal, ErrOtherBot)
 }
 
 // addRows puts valid rows into the run, and returns those that need a task.
-func (c *Client) addRows(ctx context.Context, run string, valid []item) ([]item, error) {
+// other is set when a row's number stands for another bot.
+func (c *Client) addRows(ctx context.Context, run string, valid []item) (queue []item, other, err error) {
 	rows := make([]runs.Row, len(valid))
 	now := c.now()
 	for i := range valid {
-		row, err := c.row(ctx, run, &valid[i], now)
-		if err != nil {
-			return nil, err
+		if rows[i], err = c.row(ctx, run, &valid[i], now); err != nil {
+			return nil, nil, err
 		}
-		rows[i] = row
 	}
 	added, err := c.runs.Add(ctx, run, rows)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var queue []item
+	var registered []item
 	for i := range valid {
 		it := valid[i]
 		it.gen = added[i].Gen
 		switch added[i].State {
 		case runs.Other:
-			return nil, otherBot(run, it)
+			other = cmp.Or(other, otherBot(run, it))
 		case runs.Registered:
-			st, err := c.runs.Load(ctx, run, it.receipt.Row)
-			if err != nil {
-				return nil, err
-			}
-			it.receipt.Status = ReceiptRegistered
-			if st.Outcome != nil {
-				it.receipt.BotID = st.Outcome.BotID
-			}
+			registered = append(registered, it)
 		default:
 			queue = append(queue, it)
 		}
 	}
-	return queue, nil
+	err = each(ctx, registered, func(ctx context.Context, it item) error { return c.recall(ctx, run, it) })
+	return queue, other, err
+}
+
+// recall fills the receipt of a row that this run has registered before.
+func (c *Client) recall(ctx context.Context, run string, it item) error {
+	st, err := c.runs.Load(ctx, run, it.receipt.Row)
+	if err != nil {
+		return err
+	}
+	it.receipt.Status = ReceiptRegistered
+	if st.Outcome != nil {
+		it.receipt.BotID = st.Outcome.BotID
+	}
+	return nil
 }
 
 func (c *Client) row(ctx context.Context, run string, it *item, now time.Time) (runs.Row, error) {
@@ -362,8 +400,11 @@ func (c *Client) enqueue(ctx context.Context, run string, it item) error {
 		opts = append(opts, asynq.Retention(c.retention))
 	}
 	task := asynq.NewTask(TypeName, body, opts...)
-	// Twice: what stands in the way may go meanwhile, or be cleared away.
-	for range 3 {
+	// What stands in the way may be cleared away, go meanwhile, or be about to end.
+	for try := range conflictTries {
+		if err := pause(ctx, time.Duration(try)*conflictPause); err != nil {
+			return err
+		}
 		_, err = c.queue.EnqueueContext(ctx, task)
 		if err == nil {
 			it.receipt.Status = ReceiptQueued
@@ -378,6 +419,19 @@ func (c *Client) enqueue(ctx context.Context, run string, it item) error {
 		}
 	}
 	return fmt.Errorf("its task id %s stays taken: %w", it.ident, err)
+}
+
+// pause waits for d, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) error {
+	if d == 0 {
+		return nil
+	}
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(d):
+		return nil
+	}
 }
 
 // resolve looks at the task that has an item's id already. It reports whether
@@ -406,6 +460,12 @@ func (c *Client) resolve(ctx context.Context, run string, it item) (again bool, 
 		return false, fmt.Errorf("task %s: %w", it.ident, err)
 	}
 	if old.Run == run && old.Row == it.receipt.Row {
+		if info.State == asynq.TaskStateActive && old.Gen < it.gen {
+			// Its handler may have recorded the row's end already, the one from
+			// which this submission took it up again: then nobody is left to see
+			// to the row. It is waited for.
+			return true, nil
+		}
 		it.receipt.Status = ReceiptQueued
 		return false, nil
 	}

@@ -26,7 +26,7 @@ type Doer interface {
 
 // PortalByID finds a portal by its permanent id; [portals.Cache] is one. It
 // returns an error for which errors.Is(err, portals.ErrUnknown) holds when
-// there is none.
+// there is none, and portals.ErrSealed when its credentials do not open.
 type PortalByID interface {
 	Get(ctx context.Context, id string) (portals.Portal, error)
 }
@@ -51,15 +51,16 @@ func (h *Handler) ProcessTask(ctx context.Context, t *asynq.Task) error {
 	}
 	retried, _ := asynq.GetRetryCount(ctx)
 	st, err := h.Runs.Load(ctx, p.Run, p.Row)
-	if errors.Is(err, runs.ErrUnknownRun) {
+	switch {
+	case errors.Is(err, runs.ErrUnknownRun):
 		return archive(fmt.Sprintf("row %d of run %s is gone: the run has expired or was deleted", p.Row, p.Run))
-	}
-	if err != nil {
+	case errors.Is(err, runs.ErrBroken):
+		return archive(fmt.Sprintf("row %d of run %s cannot be read: %v", p.Row, p.Run, err))
+	case err != nil:
 		return h.redisTrouble(err)
 	}
-	if st.Gen > p.Gen {
-		return nil // the row was queued anew since: that task will see to it
-	}
+	// The row's own generation counts, not the payload's: a row has one task,
+	// and if it was queued anew while this one lay in the queue, this one is it.
 	row, done := rowOf(st, p)
 	if done {
 		return h.acknowledge(ctx, t, st.Outcome.BotID)
@@ -92,12 +93,15 @@ func rowOf(st runs.State, p Payload) (row runs.Row, done bool) {
 // found out what that is.
 func (h *Handler) work(ctx context.Context, row runs.Row, retried int) (Verdict, error) {
 	if retried >= h.Policy.MaxAttempts {
-		// Failures that the handler did not see: the worker died each time.
-		return dead(string(bitrix.Transient), "WORKER_LOST", fmt.Sprintf("the worker was lost in each of %d attempts", retried)), nil
+		// A failure that the handler did not see: the worker died of the row, or with it.
+		return dead(string(bitrix.Transient), "WORKER_LOST", fmt.Sprintf("the worker was lost in the last of %d attempts", retried)), nil
 	}
 	portal, err := h.Portals.Get(ctx, row.PortalID)
 	if errors.Is(err, portals.ErrUnknown) {
 		return dead(string(bitrix.Blocked), CodeUnknownPortal, "the portal has been removed"), nil
+	}
+	if errors.Is(err, portals.ErrSealed) {
+		return later(h.Now().Add(sealedWait), err.Error()), nil
 	}
 	if err != nil {
 		return Verdict{}, err
@@ -107,7 +111,11 @@ func (h *Handler) work(ctx context.Context, row runs.Row, retried int) (Verdict,
 		return dead(string(bitrix.Validation), "ROW_UNREADABLE", "the stored row cannot be read: "+err.Error()), nil //nolint:nilerr // the verdict tells of it
 	}
 	if row.Photo != "" {
-		if bot.Properties.PersonalPhoto, err = h.Runs.Photo(ctx, row.Photo); err != nil {
+		bot.Properties.PersonalPhoto, err = h.Runs.Photo(ctx, row.Photo)
+		if errors.Is(err, runs.ErrPhotoGone) {
+			return dead(string(bitrix.Validation), "PHOTO_GONE", "its photo is no longer kept: submit the row again"), nil
+		}
+		if err != nil {
 			return Verdict{}, err
 		}
 	}
@@ -174,6 +182,10 @@ func (h *Handler) acknowledge(ctx context.Context, t *asynq.Task, botID int64) e
 // troubleWait is how long a task is put back for when Redis did not do what it
 // was asked. No attempt is spent: the registration itself is not at fault.
 const troubleWait = 5 * time.Second
+
+// sealedWait is how long a row waits when its portal's credentials do not open:
+// a person has to import the portal again, or to give the worker another key.
+const sealedWait = time.Minute
 
 func (h *Handler) redisTrouble(err error) error {
 	return &Later{Until: h.Now().Add(troubleWait), Reason: "waits for Redis: " + err.Error()}

@@ -52,27 +52,34 @@ func DecodePayload(b []byte) (Payload, error) {
 	if len(b) > maxPayload {
 		return p, fmt.Errorf("the payload has %d bytes, more than %d", len(b), maxPayload)
 	}
-	var version struct {
-		V *int `json:"v"`
-	}
-	if err := json.Unmarshal(b, &version); err != nil {
-		return p, fmt.Errorf("the payload is not readable: %w", err)
-	}
-	if version.V == nil {
-		return p, errors.New("the payload has no version")
-	}
-	if *version.V != payloadVersion {
-		return p, fmt.Errorf("the payload has version %d, and this worker knows version %d", *version.V, payloadVersion)
-	}
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
-	if err := d.Decode(&p); err != nil {
-		return p, fmt.Errorf("the payload is not readable: %w", err)
+	err := d.Decode(&p)
+	if err != nil || p.Version != payloadVersion || len(bytes.TrimSpace(b[d.InputOffset():])) > 0 {
+		return Payload{}, unreadable(b, err)
 	}
 	if p.Run == "" || p.Row < 1 || p.Gen < 0 || p.PortalID == "" {
 		return p, errors.New("the payload names no row of a run")
 	}
 	return p, nil
+}
+
+// unreadable says what is wrong with a payload that is not this version's. A
+// version that is not known explains everything else.
+func unreadable(b []byte, strict error) error {
+	var version struct {
+		V *int `json:"v"`
+	}
+	if err := json.Unmarshal(b, &version); err != nil {
+		return fmt.Errorf("the payload is not readable: %w", err)
+	}
+	if version.V == nil {
+		return errors.New("the payload has no version")
+	}
+	if *version.V != payloadVersion {
+		return fmt.Errorf("the payload has version %d, and this worker knows version %d", *version.V, payloadVersion)
+	}
+	return fmt.Errorf("the payload is not readable: %w", strict)
 }
 
 // TaskID is the id under which a bot is queued: the same for the same CODE of

@@ -42,7 +42,7 @@ type Worker struct {
 
 	mu      sync.Mutex
 	servers map[string]*asynq.Server
-	stopped bool
+	paused  bool // for good: it ends with Stop only
 }
 
 // NewWorker returns a worker that has not started.
@@ -59,11 +59,12 @@ func (w *Worker) Start() error {
 }
 
 // Serve makes the worker take tasks from these queues too. Queues that it
-// serves already stay as they are.
+// serves already stay as they are. A worker that was paused or stopped takes
+// nothing more.
 func (w *Worker) Serve(queues []string) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.stopped {
+	if w.paused {
 		return nil
 	}
 	for _, q := range queues {
@@ -91,7 +92,7 @@ func (w *Worker) serverConfig(queue string) asynq.Config {
 		DelayedTaskCheckInterval: forward,
 		RetryDelayFunc:           RetryDelay(time.Now),
 		IsFailure:                IsFailure,
-		ShutdownTimeout:          w.cfg.ShutdownTimeout,
+		ShutdownTimeout:          w.lastPart(),
 		Logger:                   asynqLog{w.cfg.Log.With("queue", queue)},
 		// Its warnings tell of each archived task, which the outcome has told already.
 		LogLevel: asynq.ErrorLevel,
@@ -102,9 +103,14 @@ func (w *Worker) serverConfig(queue string) asynq.Config {
 func (w *Worker) Pause() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.paused = true
+	// Side by side: each waits for the end of its look for tasks, and what was
+	// taken meanwhile is still sent.
+	var all sync.WaitGroup
 	for _, s := range w.servers {
-		s.Stop()
+		all.Go(s.Stop)
 	}
+	all.Wait()
 }
 
 // Stop ends the worker. First nothing more is taken and nothing more is sent:
@@ -115,13 +121,11 @@ func (w *Worker) Pause() {
 func (w *Worker) Stop() {
 	w.Pause()
 	w.mu.Lock()
-	w.stopped = true
 	servers := w.servers
 	w.servers = map[string]*asynq.Server{}
 	w.mu.Unlock()
 
-	grace := w.cfg.ShutdownTimeout - w.cfg.ShutdownTimeout/10
-	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	ctx, cancel := context.WithTimeout(context.Background(), w.cfg.ShutdownTimeout-w.lastPart())
 	defer cancel()
 	w.cfg.Dispatcher.Close(ctx)
 
@@ -131,6 +135,10 @@ func (w *Worker) Stop() {
 	}
 	all.Wait()
 }
+
+// lastPart is what Stop leaves of the shutdown timeout for handlers to record
+// what their jobs came to, when no request is on its way any more.
+func (w *Worker) lastPart() time.Duration { return w.cfg.ShutdownTimeout / 10 }
 
 // asynqLog hands asynq's log lines to slog.
 type asynqLog struct{ log *slog.Logger }

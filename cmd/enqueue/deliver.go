@@ -56,6 +56,19 @@ func (d *delivery) begin(ctx context.Context) error {
 	return d.runs.Open(ctx, d.run, runs.Begin{Label: d.label, OnExisting: "keep", Lease: producerLease})
 }
 
+// closing closes the sink, if there is one, after err. It may be called again.
+func (d *delivery) closing(err error) error {
+	if d.sink == nil {
+		return err
+	}
+	s := d.sink
+	d.sink = nil
+	if closed := s.close(); err == nil {
+		err = closed
+	}
+	return err
+}
+
 // submit queues all rows and seals the run. When it returns an error, what got
 // in stays, and submitting again under the same run completes it.
 func (d *delivery) submit(ctx context.Context) error {
@@ -67,6 +80,9 @@ func (d *delivery) submit(ctx context.Context) error {
 		got, err := d.client.Submit(ctx, d.run, regs...)
 		d.count(got)
 		regs = regs[:0]
+		if err != nil && ctx.Err() != nil {
+			return context.Cause(ctx) // whatever Redis said of being broken off
+		}
 		return err
 	}
 	for row, err := range d.rows.Rows() {

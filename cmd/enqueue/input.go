@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -91,7 +92,11 @@ func (f *inputFlags) readPortals(cfg config.Config) ([]portals.Entry, error) {
 	if f.portals == "" {
 		return nil, nil
 	}
-	return portals.ReadFile(f.portals, cfg.Endpoints)
+	entries, err := portals.ReadFile(f.portals, cfg.Endpoints)
+	if err != nil {
+		return nil, &exitError{exitRefused, err}
+	}
+	return entries, nil
 }
 
 const (
@@ -205,6 +210,54 @@ func (d fileDirectory) FindMany(_ context.Context, names []string) (map[string]p
 		}
 	}
 	return found, nil
+}
+
+// merged are the portals of a file before the stored ones, as they will be once
+// the file is stored: an input that is refused must not have changed anything.
+type merged struct {
+	file   fileDirectory
+	stored *portals.Registry
+}
+
+func newMerged(entries []portals.Entry, stored *portals.Registry) merged {
+	return merged{newFileDirectory(entries), stored}
+}
+
+// FindMany returns the portals among names.
+func (m merged) FindMany(ctx context.Context, names []string) (map[string]portals.Portal, error) {
+	found, err := m.stored.FindMany(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range names {
+		p, ok := m.file[n]
+		if !ok {
+			continue
+		}
+		if old, known := found[n]; known {
+			p.ID = old.ID
+		}
+		found[n] = p
+	}
+	return found, nil
+}
+
+// Handlers are those of earlier runs; a portal not stored yet has none.
+func (m merged) Handlers(ctx context.Context, id string) (map[string]string, error) {
+	return m.stored.Handlers(ctx, id)
+}
+
+// names lists the portals, for --bot.
+func (m merged) names(ctx context.Context) ([]string, error) {
+	all, err := portalNames(ctx, m.stored)
+	if err != nil {
+		return nil, err
+	}
+	for name := range m.file {
+		all = append(all, name)
+	}
+	slices.Sort(all)
+	return slices.Compact(all), nil
 }
 
 // Handlers knows nothing of earlier runs.

@@ -100,7 +100,7 @@ func run(ctx context.Context, args, environ []string, std stdio) int {
 	if exit, ok := errors.AsType[*exitError](err); ok {
 		code, err = exit.code, exit.err
 	}
-	if errors.Is(err, errInterrupted) {
+	if errors.Is(err, errInterrupted) || errors.Is(context.Cause(ctx), errInterrupted) {
 		code = exitInterrupted
 	}
 	if err != nil {

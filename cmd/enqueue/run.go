@@ -81,24 +81,25 @@ func (j *job) run(ctx context.Context, args []string) error {
 	if err := j.open(ctx, args); err != nil {
 		return err
 	}
-	if err := j.app.importPortals(ctx, j.base, j.entries); err != nil {
-		return err
-	}
+	dir := newMerged(j.entries, j.base.Registry)
 	if j.rows == nil {
 		var err error
-		j.rows, err = j.flags.openRows(ctx, args, j.std.in, func() ([]string, error) { return portalNames(ctx, j.base.Registry) })
+		j.rows, err = j.flags.openRows(ctx, args, j.std.in, func() ([]string, error) { return dir.names(ctx) })
 		if err != nil {
 			return inputError(err)
 		}
 		j.closers = append(j.closers, func() { _ = j.rows.Close() })
 	}
-	rep, err := j.inspect(ctx, j.cfg, j.rows, j.base.Registry, j.flags.skipInvalid)
+	rep, err := j.inspect(ctx, j.cfg, j.rows, dir, j.flags.skipInvalid)
 	if err != nil {
 		return err
 	}
 	s, file, err := j.app.results()
 	if err != nil {
 		return err
+	}
+	if err := j.app.importPortals(ctx, j.base, j.entries); err != nil {
+		return errors.Join(err, s.close())
 	}
 	d := &delivery{
 		runs: j.base.Runs, label: filepath.Base(j.rows.Name()), rows: j.rows, report: rep, sink: s,

@@ -64,30 +64,42 @@ func (a *app) submit(ctx context.Context, cfg config.Config, f *submitFlags, arg
 		return err
 	}
 	defer func() { _ = base.Close() }()
-	if err := a.importPortals(ctx, base, entries); err != nil {
-		return err
+	if f.run != "" {
+		if _, err := base.Runs.Get(ctx, f.run); err != nil {
+			return err
+		}
 	}
-	rows, err := f.openRows(ctx, args, a.std.in, func() ([]string, error) { return portalNames(ctx, base.Registry) })
+	dir := newMerged(entries, base.Registry)
+	rows, err := f.openRows(ctx, args, a.std.in, func() ([]string, error) { return dir.names(ctx) })
 	if err != nil {
 		return inputError(err)
 	}
 	defer func() { _ = rows.Close() }()
-	rep, err := a.inspect(ctx, cfg, rows, base.Registry, f.skipInvalid)
+	rep, err := a.inspect(ctx, cfg, rows, dir, f.skipInvalid)
 	if err != nil {
 		return err
 	}
 	d := &delivery{
 		client: base.Client(cfg.ResultTTL), runs: base.Runs, run: f.run, label: filepath.Base(rows.Name()), rows: rows, report: rep,
 	}
+	if f.wait {
+		// Where results go must be settled before rows do.
+		if d.sink, _, err = a.results(); err != nil {
+			return err
+		}
+	}
+	if err := a.importPortals(ctx, base, entries); err != nil {
+		return d.closing(err)
+	}
 	if err := a.beginRun(ctx, d, f.run); err != nil {
-		return err
+		return d.closing(err)
 	}
 	if f.wait {
 		_, _ = fmt.Fprintf(a.std.err, "run %s\n", d.run)
 	} else {
 		_, _ = fmt.Fprintln(a.std.out, d.run)
 	}
-	return a.submitAndFollow(ctx, base, d, f.wait)
+	return d.closing(a.submitAndFollow(ctx, base, d, f.wait))
 }
 
 // importPortals stores the portals of a file.
@@ -97,7 +109,7 @@ func (a *app) importPortals(ctx context.Context, base *engine.Base, entries []po
 	}
 	got, err := base.Registry.Import(ctx, entries)
 	if err != nil {
-		return err
+		return inputError(err)
 	}
 	a.sayf("portals: %s added, %s updated, %s unchanged", report.Count(got.Added), report.Count(got.Updated), report.Count(got.Unchanged))
 	return nil
@@ -167,16 +179,9 @@ func (a *app) broken(d *delivery, err error) error {
 
 // follow shows a run's progress and writes its results.
 func (a *app) follow(ctx context.Context, d *delivery, began time.Time) error {
-	s, _, err := a.results()
-	if err != nil {
-		return err
-	}
-	d.sink, d.bar = s, a.progress(d.report.Rows, 0)
-	err = d.follow(ctx)
+	d.bar = a.progress(d.report.Rows, 0)
+	err := d.closing(d.follow(ctx))
 	d.bar.Done()
-	if closing := s.close(); err == nil {
-		err = closing
-	}
 	if errors.Is(err, errInterrupted) {
 		a.sayf("the run goes on without this command; see it with: enqueue status %s", d.run)
 	}
@@ -200,9 +205,19 @@ func (a *app) progress(total, done int) *report.Progress {
 // noteHandlers keeps which handler URLs each application uses, so that a later
 // run that changes them is warned.
 func noteHandlers(ctx context.Context, base *engine.Base, rep *intake.Report) error {
-	notes := make([]portals.HandlerNote, len(rep.Handlers))
+	names := make([]string, len(rep.Handlers))
 	for i, h := range rep.Handlers {
-		notes[i] = portals.HandlerNote{PortalID: h.PortalID, App: h.Application, Digest: h.Digest}
+		names[i] = h.Portal
+	}
+	known, err := base.Registry.FindMany(ctx, names)
+	if err != nil {
+		return err
+	}
+	var notes []portals.HandlerNote
+	for _, h := range rep.Handlers {
+		if p, ok := known[h.Portal]; ok {
+			notes = append(notes, portals.HandlerNote{PortalID: p.ID, App: h.Application, Digest: h.Digest})
+		}
 	}
 	return base.Registry.NoteAllHandlers(ctx, notes)
 }

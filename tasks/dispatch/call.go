@@ -15,8 +15,10 @@ import (
 
 // register sends one request for jobs, tells the gate, and ends the jobs.
 func (l *lane) register(ctx context.Context, id uint64, jobs []*pending, t ratelimit.Ticket) finished {
-	for _, j := range jobs {
-		j.sent.Store(true)
+	p := jobs[0].Portal
+	if jobs = l.stillWanted(jobs); len(jobs) == 0 {
+		l.observe(p, t, ratelimit.Answer{Outcome: ratelimit.NotSent}) //nolint:contextcheck // as below
+		return finished{flight: id}
 	}
 	began := time.Now()
 	var results []Result
@@ -27,7 +29,7 @@ func (l *lane) register(ctx context.Context, id uint64, jobs []*pending, t ratel
 		results, a = l.batch(ctx, jobs)
 	}
 	f := finished{flight: id, rows: a.Ran, took: time.Since(began)}
-	l.observe(jobs[0].Portal, t, a) //nolint:contextcheck // the gate is told even when the request was given up
+	l.observe(p, t, a) //nolint:contextcheck // the gate is told even when the request was given up
 	ended := 0
 	for i, j := range jobs {
 		if results[i] == (Result{}) {
@@ -40,6 +42,21 @@ func (l *lane) register(ctx context.Context, id uint64, jobs []*pending, t ratel
 	}
 	l.left(ended)
 	return f
+}
+
+// stillWanted marks jobs as sent, but for those whose callers have left, which
+// it takes off the lane. Both sides write before they read: either the caller
+// is seen here to have left, or its giveUp sees that the job was sent.
+func (l *lane) stillWanted(jobs []*pending) []*pending {
+	wanted := jobs[:0:0]
+	for _, j := range jobs {
+		j.sent.Store(true)
+		if !j.gone.Load() {
+			wanted = append(wanted, j)
+		}
+	}
+	l.left(len(jobs) - len(wanted))
+	return wanted
 }
 
 func (l *lane) single(ctx context.Context, j *pending) ([]Result, ratelimit.Answer) {
@@ -212,6 +229,12 @@ func (l *lane) look(now time.Time) time.Duration {
 		cancel()
 		if wait := dec.Until.Sub(now); err == nil && wait <= longWait {
 			return max(wait, time.Millisecond)
+		}
+		if l.awaitsFlight(dec.Reason) {
+			if waited := now.Sub(jobs[0].since); waited < longWait {
+				return longWait - waited
+			}
+			dec.Until = l.afterFlights(now)
 		}
 		l.lost = nil
 		l.putOff(jobs, dec)

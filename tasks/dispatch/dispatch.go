@@ -72,6 +72,8 @@ const (
 	longWait = 2 * time.Second
 	// gatherFor is how long Batching Always lets rows gather.
 	gatherFor = 20 * time.Millisecond
+	// askAgain is how long a lane waits when the gate could not be asked.
+	askAgain = time.Second
 	// markSlack is added to the longest that a portal may work on a request:
 	// clocks, and the way back.
 	markSlack = 5 * time.Second
@@ -155,8 +157,11 @@ func (d *Dispatcher) laneJobs(p *portals.Portal) int {
 // ambiguous, for its answer may be lost.
 func (d *Dispatcher) Do(ctx context.Context, job Job) Result {
 	j := &pending{Job: job, since: time.Now(), done: make(chan Result, 1)}
-	if r, ok := d.enter(j); !ok {
-		return r
+	switch d.enter(j) {
+	case ShuttingDown:
+		return deferred(time.Now(), ShuttingDown, nil)
+	case ratelimit.InFlight:
+		return d.inLine(j.Portal, time.Now(), ratelimit.InFlight)
 	}
 	select {
 	case r := <-j.done:
@@ -167,12 +172,12 @@ func (d *Dispatcher) Do(ctx context.Context, job Job) Result {
 }
 
 // enter puts a job into its portal's lane, which it makes when there is none.
-// A job that may not enter is handed back.
-func (d *Dispatcher) enter(j *pending) (Result, bool) {
+// It returns why a job may not enter, and None when it has.
+func (d *Dispatcher) enter(j *pending) ratelimit.Reason {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.draining {
-		return deferred(time.Now(), ShuttingDown, nil), false
+		return ShuttingDown
 	}
 	l := d.lanes[j.Portal.ID]
 	if l == nil {
@@ -181,12 +186,12 @@ func (d *Dispatcher) enter(j *pending) (Result, bool) {
 		d.running.Go(l.run)
 	}
 	if l.jobs >= d.laneJobs(j.Portal) {
-		return d.inLine(j.Portal, time.Now(), ratelimit.InFlight), false
+		return ratelimit.InFlight
 	}
 	l.jobs++
 	l.arrived = append(l.arrived, j)
 	l.nudge()
-	return Result{}, true
+	return ratelimit.None
 }
 
 // Drain stops the sending of anything more: jobs that wait, and jobs that come,

@@ -45,9 +45,12 @@ func (f *fakePortal) begin(call string) {
 }
 
 func (f *fakePortal) end(ctx context.Context) {
+	f.mu.Lock()
+	latency := f.latency
+	f.mu.Unlock()
 	select {
 	case <-ctx.Done():
-	case <-time.After(f.latency):
+	case <-time.After(latency):
 	}
 	f.mu.Lock()
 	f.inFlight--
@@ -373,6 +376,39 @@ func TestOneLookServesAllJobsOfALane(t *testing.T) {
 			if n != 1 {
 				t.Errorf("%s was sent %d times", code, n)
 			}
+		}
+	})
+}
+
+// A portal all of whose registrations lose their answers is silent to the gate;
+// the rows sent before must be looked for, not sent or waited for until they die.
+func TestRetriedJobsOfASilentPortalAreFound(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		fake := &fakePortal{lost: true, latency: time.Millisecond, fail: func(string, int) error { return ambiguous() }}
+		b := newBench(t, fake, func(c *dispatch.Config, p *portals.Portal) {
+			c.RequestTimeout, p.ServerTimeout = 100*time.Millisecond, 100*time.Millisecond
+		})
+		b.all(t.Context(), 3)
+		<-time.After(10 * time.Second) // marks and the first silence have ended
+		for i := range 3 {
+			job := dispatch.Job{Portal: b.portal, Bot: &bitrix.Bot{Code: fmt.Sprintf("bot%d", i)}, Retried: true}
+			if r := b.Do(t.Context(), job); r.Registered == nil || !r.Registered.Recovered {
+				t.Fatalf("%+v %v", r, r.Err)
+			}
+		}
+		if n := fake.count("register"); n != 3 {
+			t.Errorf("%d registrations for 3 bots", n)
+		}
+	})
+}
+
+func TestARetriedJobThatIsNotThereIsSent(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		fake := &fakePortal{}
+		b := newBench(t, fake, nil)
+		r := b.Do(t.Context(), dispatch.Job{Portal: b.portal, Bot: &bitrix.Bot{Code: "a"}, Retried: true})
+		if r.Registered == nil || r.Registered.Recovered || fake.count("list") != 1 || fake.count("register") != 1 {
+			t.Fatalf("%+v %v after %v", r, r.Err, fake.calls)
 		}
 	})
 }

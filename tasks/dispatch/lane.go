@@ -107,7 +107,13 @@ func (l *lane) run() {
 		}
 		// The look comes first: where only one request may go, as to a portal
 		// that was silent, it tells of many rows and risks none.
-		timer.Reset(min(l.look(time.Now()), l.step(time.Now())))
+		wait := l.look(time.Now())
+		lost := len(l.lost)
+		wait = min(wait, l.step(time.Now()))
+		if len(l.lost) > lost { // some have just met a mark
+			wait = min(wait, l.look(time.Now()))
+		}
+		timer.Reset(wait)
 		if l.leave() {
 			return
 		}
@@ -225,9 +231,7 @@ func (l *lane) worthWaiting(now time.Time, wait time.Duration) bool {
 		if now.Sub(l.waiting[0].since) < longWait {
 			return true
 		}
-		// The requests on their way take long; come back when they may be over.
-		notBefore := now.Add(min(max(now.Sub(l.oldestFlight(now)), 5*time.Second), time.Minute))
-		l.handBackOld(now, notBefore)
+		l.handBackOld(now, l.afterFlights(now))
 		return len(l.waiting) > 0
 	default:
 		if wait <= longWait {
@@ -236,6 +240,18 @@ func (l *lane) worthWaiting(now time.Time, wait time.Duration) bool {
 		l.handBackOld(time.Time{}, l.openAt)
 		return false
 	}
+}
+
+// awaitsFlight reports whether the end of a request of this lane decides, and
+// not the gate's Until, which then is only an upper bound: all places are taken,
+// or the gate waits for a probe.
+func (l *lane) awaitsFlight(why ratelimit.Reason) bool {
+	return len(l.flights) > 0 && (why == ratelimit.InFlight || why == ratelimit.Silent || why == ratelimit.Refused)
+}
+
+// afterFlights is when requests on their way that take long may be over.
+func (l *lane) afterFlights(now time.Time) time.Time {
+	return now.Add(min(max(now.Sub(l.oldestFlight(now)), 5*time.Second), time.Minute))
 }
 
 func (l *lane) oldestFlight(now time.Time) time.Time {
@@ -277,7 +293,7 @@ func (l *lane) handBackOld(now, notBefore time.Time) {
 // order: one while nothing binds, else as many as may travel together.
 func (l *lane) choose() []*pending {
 	most := 1
-	if l.bound {
+	if l.bound || l.d.cfg.Batching == Always {
 		most = min(l.d.cfg.BatchSize, l.pace.rows(l.waiting[0].Portal.ServerTimeout))
 	}
 	n, bytes := 0, 0
@@ -325,7 +341,9 @@ func (l *lane) send(jobs []*pending, now time.Time) {
 		cancel()
 		l.d.cfg.Log.Warn("the gate could not be asked", "portal", p.Name, "err", err)
 		l.putBack(jobs)
-		l.openAt, l.why, l.hold = now.Add(time.Second), ratelimit.Rate, nil
+		// From the present, not from now: asking may have taken long, and a
+		// lane that asked again at once would not see that it is drained.
+		l.openAt, l.why, l.hold = time.Now().Add(askAgain), ratelimit.Rate, nil
 		return
 	}
 	going, marked, rest := split(jobs, dec)
@@ -347,8 +365,10 @@ func (l *lane) send(jobs []*pending, now time.Time) {
 	}
 	if len(rest) > 0 {
 		l.openAt, l.why, l.hold = dec.Until, dec.Reason, dec.Hold
-		if probing := dec.Reason == ratelimit.Silent || dec.Reason == ratelimit.Refused; probing && len(l.flights) > 0 {
-			// The gate waits for a probe of this lane: its end, not Until, decides.
+		if soonest := now.Add(time.Millisecond); len(going) == 0 && l.openAt.Before(soonest) {
+			l.openAt = soonest // a gate whose clock is behind must not be asked without end
+		}
+		if l.awaitsFlight(dec.Reason) {
 			l.why = ratelimit.InFlight
 		}
 	}

@@ -43,7 +43,7 @@ func (s *Store) eachInChunk(ctx context.Context, run string, chunk int, yield fu
 	for f := range m {
 		n, err := strconv.Atoi(f)
 		if err != nil {
-			return fmt.Errorf("read rows of run %s: %w: row %q", run, errBroken, f)
+			return fmt.Errorf("read rows of run %s: %w: row %q", run, ErrBroken, f)
 		}
 		numbers = append(numbers, n)
 	}
@@ -136,11 +136,11 @@ func (f *Follower) emit(field string, v any, yield func(Outcome) error) error {
 	row, err := strconv.Atoi(field)
 	text, ok := v.(string)
 	if err != nil || !ok {
-		return fmt.Errorf("follow run %s: %w: row %q", f.run, errBroken, field)
+		return fmt.Errorf("follow run %s: %w: row %q", f.run, ErrBroken, field)
 	}
 	st, err := parseState(row, text)
 	if err != nil || st.Outcome == nil {
-		return fmt.Errorf("follow run %s, row %d: %w", f.run, row, errors.Join(err, errBroken))
+		return fmt.Errorf("follow run %s, row %d: %w", f.run, row, errors.Join(err, ErrBroken))
 	}
 	return f.once(*st.Outcome, yield)
 }

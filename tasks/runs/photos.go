@@ -45,14 +45,18 @@ func (s *Store) PutPhoto(ctx context.Context, run, base64 string) (string, error
 	return hash, nil
 }
 
-// Photo returns a kept photo's base64 text.
+// ErrPhotoGone is returned for a photo that is not kept, or no longer.
+var ErrPhotoGone = errors.New("the photo is no longer kept")
+
+// Photo returns a kept photo's base64 text. It returns [ErrPhotoGone] when
+// there is none.
 func (s *Store) Photo(ctx context.Context, hash string) (string, error) {
 	if b, ok := s.photos.get(hash); ok {
 		return b, nil
 	}
 	b, err := s.rdb.Get(ctx, photoKey(hash)).Result()
 	if errors.Is(err, redis.Nil) {
-		return "", fmt.Errorf("photo %.12s is no longer kept", hash)
+		return "", fmt.Errorf("read photo %.12s: %w", hash, ErrPhotoGone)
 	}
 	if err != nil {
 		return "", fmt.Errorf("read photo %.12s: %w", hash, err)

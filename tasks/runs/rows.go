@@ -173,7 +173,7 @@ type State struct {
 }
 
 // Load reads where a row stands. It returns [ErrUnknownRun] when the row or its
-// run does not exist.
+// run does not exist, and [ErrBroken] when what is stored is no row.
 func (s *Store) Load(ctx context.Context, run string, number int) (State, error) {
 	v, err := s.rows.HGet(ctx, chunkKey(run, number), strconv.Itoa(number)).Result()
 	if errors.Is(err, redis.Nil) {
@@ -189,18 +189,20 @@ func (s *Store) Load(ctx context.Context, run string, number int) (State, error)
 	return st, nil
 }
 
-var errBroken = errors.New("the stored value is not a row")
+// ErrBroken is returned for a stored value that is not a row: another program,
+// or a version that nobody knows, has written it.
+var ErrBroken = errors.New("the stored value is not a row")
 
 // parseState reads a stored value: state letter, generation, '|', identity, '|', JSON.
 func parseState(number int, v string) (State, error) {
 	head, rest, ok := strings.Cut(v, "|")
 	if !ok || len(head) < 2 {
-		return State{}, errBroken
+		return State{}, ErrBroken
 	}
 	ident, body, ok := strings.Cut(rest, "|")
 	gen, err := strconv.Atoi(head[1:])
 	if !ok || err != nil {
-		return State{}, errBroken
+		return State{}, ErrBroken
 	}
 	st := State{Gen: gen}
 	if head[0] == 'w' {
@@ -212,7 +214,7 @@ func parseState(number int, v string) (State, error) {
 		st.Outcome.Ident, st.Outcome.Gen = ident, gen
 	}
 	if err != nil {
-		return State{}, fmt.Errorf("%w: %w", errBroken, err)
+		return State{}, fmt.Errorf("%w: %w", ErrBroken, err)
 	}
 	return st, nil
 }

@@ -29,7 +29,7 @@ func (b *bench) enqueue(ctx context.Context) ([]figure, error) {
 			return nil, err
 		}
 		r.add(ourTook.clock, bareTook.clock)
-		b.say("round %d of %d: submit: %v, bare asynq %v", round+1, b.rounds, ourTook, bareTook)
+		b.sayf("round %d of %d: submit: %v, bare asynq %v", round+1, b.rounds, ourTook, bareTook)
 	}
 	return []figure{r.figure("enqueue", fmt.Sprintf("; %d rows, %d at once", b.rows, enqueuers), leastEnqueue)}, nil
 }

@@ -24,12 +24,12 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	if err != nil {
 		if !errors.Is(err, flag.ErrHelp) {
 			_, _ = fmt.Fprintf(os.Stderr, "bench: %v\n", err)
 		}
-		stop()
 		os.Exit(1)
 	}
 }
@@ -123,7 +123,7 @@ func (b *bench) parse(args []string, stderr io.Writer) (only []string, err error
 	return only, nil
 }
 
-// say tells a person how far the measuring is.
-func (b *bench) say(format string, args ...any) {
+// sayf tells a person how far the measuring is.
+func (b *bench) sayf(format string, args ...any) {
 	_, _ = fmt.Fprintf(b.progress, format+"\n", args...)
 }

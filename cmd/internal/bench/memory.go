@@ -46,7 +46,7 @@ func (b *bench) memory(ctx context.Context) ([]figure, error) {
 	}
 	var figures []figure
 	for _, scheme := range []string{"http", "https"} {
-		b.say("worker with %d calls on their way over %s", memoryCalls, scheme)
+		b.sayf("worker with %d calls on their way over %s", memoryCalls, scheme)
 		peak, calls, err := b.workerPeak(ctx, worker, scheme)
 		if err != nil {
 			return nil, fmt.Errorf("over %s: %w", scheme, err)

@@ -42,7 +42,7 @@ func (b *bench) millionRows(ctx context.Context) ([]figure, error) {
 	if err := b.redis.empty(ctx); err != nil {
 		return nil, err
 	}
-	b.say("writing %d rows for %d portals, twice", b.million, millionPortals)
+	b.sayf("writing %d rows for %d portals, twice", b.million, millionPortals)
 	portalsFile := filepath.Join(b.dir, "portals.jsonl")
 	if err := writePortals(portalsFile); err != nil {
 		return nil, err
@@ -85,7 +85,7 @@ func (b *bench) millionRows(ctx context.Context) ([]figure, error) {
 
 // step runs one command to its end.
 func (b *bench) step(ctx context.Context, environ []string, program string, s step) (*process, error) {
-	b.say("%s", s.what)
+	b.sayf("%s", s.what)
 	p, err := start(ctx, environ, program, s.args...)
 	if err != nil {
 		return nil, err

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/pprof"
+	"strings"
 
 	"botfleet/cmd/internal/engine"
 )
@@ -73,7 +74,7 @@ func (b *bench) pipelineRound(ctx context.Context, round int, y *way, w workload
 		return err
 	}
 	y.add(ourTook.clock, bareTook.clock)
-	b.say("round %d of %d: %s: %v, bare asynq %v", round+1, b.rounds, y.what, ourTook, bareTook)
+	b.sayf("round %d of %d: %s: %v, bare asynq %v", round+1, b.rounds, y.what, ourTook, bareTook)
 	return nil
 }
 
@@ -117,7 +118,7 @@ func (b *bench) pipelineOnce(ctx context.Context, y *way, w workload, portals *a
 		transport = portals
 	}
 	portals.reset()
-	endProfile, err := b.profile("pipeline-" + y.batch)
+	endProfile, err := b.profile(strings.NewReplacer(" ", "-", ",", "").Replace(y.what))
 	if err != nil {
 		return spent{}, err
 	}

@@ -3,17 +3,19 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 )
 
 // portalTime is the part of an answer that says what the call cost.
@@ -26,10 +28,17 @@ const firstBotID = 1000
 
 // answering are portals, each on a port of its own, that register every bot.
 // They are also a transport which answers without any connection.
+//
+// They speak as much HTTP as it takes: what is measured is the client, and a
+// full server beside it would use up the same processors.
 type answering struct {
-	server   http.Server
-	serving  sync.WaitGroup
-	webhooks []string
+	listeners []net.Listener
+	serving   sync.WaitGroup
+	webhooks  []string
+
+	mu     sync.Mutex
+	closed bool
+	conns  map[net.Conn]bool
 
 	bots     atomic.Int64
 	requests atomic.Int64
@@ -37,22 +46,30 @@ type answering struct {
 
 // startPortals starts n portals. close ends them.
 func startPortals(n int) (*answering, error) {
-	a := &answering{}
-	a.server = http.Server{Handler: a, ReadHeaderTimeout: time.Minute}
+	a := &answering{conns: map[net.Conn]bool{}}
 	for range n {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			a.close()
 			return nil, fmt.Errorf("start a portal: %w", err)
 		}
+		a.listeners = append(a.listeners, l)
 		a.webhooks = append(a.webhooks, "http://"+l.Addr().String()+"/rest/1/benchbenchbench1/")
-		a.serving.Go(func() { _ = a.server.Serve(l) }) // ends with close
+		a.serving.Go(func() { a.accept(l) })
 	}
 	return a, nil
 }
 
 func (a *answering) close() {
-	_ = a.server.Close()
+	a.mu.Lock()
+	a.closed = true
+	for _, l := range a.listeners {
+		_ = l.Close()
+	}
+	for c := range a.conns {
+		_ = c.Close()
+	}
+	a.mu.Unlock()
 	a.serving.Wait()
 }
 
@@ -62,17 +79,73 @@ func (a *answering) reset() {
 	a.requests.Store(0)
 }
 
-// ServeHTTP answers one request over HTTP.
-func (a *answering) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		return // the client has left
+// accept serves a portal's connections until it is closed.
+func (a *answering) accept(l net.Listener) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		a.mu.Lock()
+		if a.closed {
+			_ = c.Close()
+		} else {
+			a.conns[c] = true
+			a.serving.Go(func() { a.serve(c) })
+		}
+		a.mu.Unlock()
 	}
-	answer, status := a.answer(r.URL.Path, body)
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	w.Header().Set("Content-Length", strconv.Itoa(len(answer)))
-	w.WriteHeader(status)
-	_, _ = w.Write(answer)
+}
+
+// serve answers the requests of one connection until it ends.
+func (a *answering) serve(c net.Conn) {
+	defer func() {
+		_ = c.Close()
+		a.mu.Lock()
+		delete(a.conns, c)
+		a.mu.Unlock()
+	}()
+	in := bufio.NewReader(c)
+	var body, out []byte
+	for {
+		path, length, err := readHead(in)
+		if err != nil {
+			return
+		}
+		body = slices.Grow(body[:0], length)[:length]
+		if _, err := io.ReadFull(in, body); err != nil {
+			return
+		}
+		answer, status := a.answer(path, body)
+		out = fmt.Appendf(out[:0], "HTTP/1.1 %d %s\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: %d\r\n\r\n",
+			status, http.StatusText(status), len(answer))
+		if _, err := c.Write(append(out, answer...)); err != nil {
+			return
+		}
+	}
+}
+
+// readHead reads a request up to its body.
+func readHead(in *bufio.Reader) (path string, length int, err error) {
+	for first := true; ; first = false {
+		line, err := in.ReadSlice('\n')
+		if err != nil {
+			return "", 0, err
+		}
+		line = bytes.TrimRight(line, "\r\n")
+		switch name, value, _ := bytes.Cut(line, []byte(": ")); {
+		case first:
+			_, rest, _ := bytes.Cut(line, []byte(" "))
+			target, _, _ := bytes.Cut(rest, []byte(" "))
+			path = string(target)
+		case len(line) == 0:
+			return path, length, nil
+		case bytes.EqualFold(name, []byte("Content-Length")):
+			if length, err = strconv.Atoi(string(value)); err != nil || length < 0 || length > 2<<20 {
+				return "", 0, errors.New("a length that no request has")
+			}
+		}
+	}
 }
 
 // RoundTrip answers one request without HTTP.

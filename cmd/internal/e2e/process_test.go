@@ -76,21 +76,30 @@ func command(name string, env []string, args ...string) *exec.Cmd {
 func start(t *testing.T, name string, env []string, args ...string) *process {
 	t.Helper()
 	p := &process{t: t, name: name, cmd: command(name, env, args...), ended: make(chan struct{})}
-	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
+	p.launch()
+	return p
+}
+
+// launch starts the process and sees to its end.
+func (p *process) launch() {
+	p.t.Helper()
+	if p.cmd.Stdout == nil {
+		p.cmd.Stdout = &p.stdout
+	}
+	p.cmd.Stderr = &p.stderr
 	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
+		p.t.Fatal(err)
 	}
 	go func() { // ends with the process, which Cleanup ends
 		defer close(p.ended)
 		_ = p.cmd.Wait() // the status is read where it matters
 	}()
-	t.Cleanup(func() {
+	p.t.Cleanup(func() {
 		p.kill()
-		if t.Failed() {
-			t.Logf("%s printed:\n%s", name, tail(p.stderr.String()))
+		if p.t.Failed() {
+			p.t.Logf("%s printed:\n%s", p.name, tail(p.stderr.String()))
 		}
 	})
-	return p
 }
 
 // tail is the end of a long text.

@@ -37,7 +37,11 @@ func goodRows(portals []string, n int) []row {
 	var rows []row
 	for _, p := range portals {
 		for i := range n {
-			rows = append(rows, goodRow(p, fmt.Sprintf("bot_%d", i)))
+			r := goodRow(p, fmt.Sprintf("bot_%d", i))
+			if n > 5 { // which is what one application may have
+				r["CLIENT_ID"] = fmt.Sprintf("application_%d", i/5)
+			}
+			rows = append(rows, r)
 		}
 	}
 	return rows

@@ -57,7 +57,7 @@ func Open(ctx context.Context, cfg config.Config, redisURL string) (*Base, error
 // registered bot is remembered.
 func (b *Base) Client(retention time.Duration) *tasks.Client {
 	return tasks.NewClient(tasks.ClientConfig{
-		Queue: asynq.NewClientFromRedisClient(b.Redis), Inspector: b.Inspector,
+		Queue: asynq.NewClientFromRedisClient(redisconn.Shared(b.Redis)), Inspector: b.Inspector,
 		Portals: b.Registry, Runs: b.Runs, Retention: retention,
 	})
 }
@@ -114,7 +114,7 @@ func who() string {
 }
 
 func (w *Worker) start(ctx context.Context, o WorkerOptions) error {
-	marks := ratelimit.NewRedisMarks(w.base.Redis)
+	marks := ratelimit.NewRedisMarks(redisconn.Shared(w.base.Redis))
 	if o.Private {
 		marks = nil
 	}
@@ -144,7 +144,7 @@ func (w *Worker) start(ctx context.Context, o WorkerOptions) error {
 		return err
 	}
 	w.tasks = tasks.NewWorker(tasks.WorkerConfig{
-		Redis: w.base.queue, Dispatcher: do, Queues: queues,
+		Redis: redisconn.Shared(w.base.queue), Dispatcher: do, Queues: queues,
 		Handler: &tasks.Handler{
 			Runs: w.base.Runs, Portals: w.cache, Do: do, Log: w.log, Now: time.Now,
 			Policy: tasks.Policy{MaxAttempts: w.cfg.MaxAttempts, HoldTTL: w.cfg.HoldTTL},

@@ -75,7 +75,7 @@ type Estimate struct {
 }
 
 // HandlerSet is what one application uses on one portal.
-type HandlerSet struct{ PortalID, Application, Digest string }
+type HandlerSet struct{ Portal, Application, Digest string }
 
 // MaxBots is how many bots one application may have on a portal: public page
 // of imbot.register.
@@ -281,7 +281,7 @@ func (s *inspection) application(ctx context.Context, row *rowfile.Row, p *porta
 		a = &app{row: int32(row.Number), handlers: hash} //nolint:gosec // as above
 		s.apps[key] = a
 		digest := shortDigest(set)
-		s.report.Handlers = append(s.report.Handlers, HandlerSet{PortalID: p.ID, Application: name, Digest: digest})
+		s.report.Handlers = append(s.report.Handlers, HandlerSet{Portal: p.Name, Application: name, Digest: digest})
 		if err := s.earlier(ctx, row, p, name, digest); err != nil {
 			return err
 		}

@@ -1,0 +1,255 @@
+// Workers and producers as processes: stopped, killed, interrupted, doubled.
+
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"botfleet/bitrix/portals"
+	"botfleet/bitrix/sandbox"
+	"botfleet/ratelimit/redistest"
+)
+
+// slowPortal takes 300 ms for a bot, so that a signal finds calls on their way.
+func slowPortal() sandbox.Portal {
+	p := sandbox.Unlimited("")
+	p.ServiceTime, p.ServerTimeout = 300*time.Millisecond, 2*time.Second
+	return p
+}
+
+// slowEntry tells the client of slowPortal.
+var slowEntry = map[string]any{"server_timeout": 2}
+
+// shared is the environment of processes on one Redis.
+func shared(t *testing.T) []string {
+	t.Helper()
+	return []string{"REDIS_URL=" + redistest.Start(t, redistest.AOF()).URL, "SECRETS_KEY=" + portals.NewKey(),
+		"REQUEST_TIMEOUT=3s", "SHUTDOWN_TIMEOUT=8s", "BATCH=off"}
+}
+
+// created counts the bots that portals have made so far.
+func (f *fleet) created() int { return f.box.Stats().BotsCreated }
+
+// submitted queues rows and returns the run's id.
+func submitted(t *testing.T, env []string, args ...string) string {
+	t.Helper()
+	p := finish(t, 0, time.Minute, "enqueue", env, append([]string{"submit"}, args...)...)
+	return strings.TrimSpace(p.stdout.String())
+}
+
+// resultsOf are a run's results, once it has ended.
+func resultsOf(t *testing.T, env []string, run string, n int, bound time.Duration) []result {
+	t.Helper()
+	p := finish(t, 0, bound, "enqueue", env, "results", "--follow", run)
+	return parseResults(t, p.stdout.String(), n)
+}
+
+// A worker that is told to stop under load ends in time, and the next one goes
+// on with the rows.
+func TestStoppedWorkerHandsItsRowsOn(t *testing.T) {
+	f := newFleet(t)
+	f.addMany(20, slowPortal(), slowEntry)
+	env := shared(t)
+	rows := goodRows(f.names, 20)
+	run := submitted(t, env, "--portals", f.file(), writeJSONL(t, rows))
+	for range 2 {
+		w := startWorker(t, env...)
+		before := f.created()
+		await(t, time.Minute, "50 more bots", func() bool { return f.created() >= before+50 })
+		w.stop(10 * time.Second)
+		if f.created() >= len(rows) {
+			t.Fatal("all rows were done before the worker was stopped")
+		}
+	}
+	startWorker(t, env...)
+	allRegistered(t, f, resultsOf(t, env, run, len(rows), time.Minute))
+	if n := f.bots(); n != len(rows) {
+		t.Errorf("%d bots for %d rows", n, len(rows))
+	}
+}
+
+// A worker that is killed in the middle of its calls: its rows come back when
+// their leases have ended, which the engine notices within two minutes.
+func TestKilledWorkerLosesNothing(t *testing.T) {
+	if testing.Short() {
+		t.Log("left out with -short: a killed worker's leases take one to two minutes")
+		return
+	}
+	t.Parallel()
+	f := newFleet(t)
+	f.addMany(10, slowPortal(), slowEntry)
+	env := shared(t)
+	rows := goodRows(f.names, 10)
+	run := submitted(t, env, "--portals", f.file(), writeJSONL(t, rows))
+	w := startWorker(t, env...)
+	await(t, time.Minute, "20 bots", func() bool { return f.created() >= 20 })
+	w.kill()
+	startWorker(t, env...)
+	results := resultsOf(t, env, run, len(rows), 3*time.Minute)
+	allRegistered(t, f, results)
+	if n := f.bots(); n != len(rows) {
+		t.Errorf("%d bots for %d rows", n, len(rows))
+	}
+}
+
+// Workers do not share their gates yet: a second one says so, and leaves.
+func TestSecondWorkerStops(t *testing.T) {
+	env := shared(t)
+	first := startWorker(t, env...)
+	second := finish(t, 1, 20*time.Second, "worker", append([]string{"HTTP_ADDR=127.0.0.1:0"}, env...))
+	if !strings.Contains(second.stderr.String(), "another worker is running") {
+		t.Errorf("the second worker said: %s", second.stderr.String())
+	}
+	first.stop(10 * time.Second)
+	startWorker(t, env...).stop(10 * time.Second)
+}
+
+// Ctrl-C ends a run cleanly, and the same command goes on where it ended.
+func TestInterruptedRunGoesOn(t *testing.T) {
+	for _, lasting := range []bool{false, true} {
+		t.Run(fmt.Sprintf("lasting Redis %v", lasting), func(t *testing.T) {
+			f := newFleet(t)
+			f.addMany(10, slowPortal(), slowEntry)
+			env := []string{"REQUEST_TIMEOUT=3s", "SHUTDOWN_TIMEOUT=8s", "BATCH=off"}
+			if lasting {
+				env = shared(t)
+			}
+			rows := goodRows(f.names, 40)
+			out := filepath.Join(t.TempDir(), "results.jsonl")
+			args := []string{"run", "--portals", f.file(), "--output", out, writeCSV(t, rows)}
+			for range 2 {
+				p := start(t, "enqueue", env, args...)
+				before := f.created()
+				await(t, time.Minute, "40 more bots", func() bool { return f.created() >= before+40 })
+				p.signal(os.Interrupt)
+				p.expect(130, 12*time.Second)
+				if !strings.Contains(p.stderr.String(), "the same command goes on") {
+					t.Errorf("how to resume is not said: %s", p.stderr.String())
+				}
+			}
+			finish(t, 0, time.Minute, "enqueue", env, args...)
+			allRegistered(t, f, readResults(t, out, len(rows)))
+			if n := f.bots(); n != len(rows) {
+				t.Errorf("%d bots for %d rows", n, len(rows))
+			}
+		})
+	}
+}
+
+// Ctrl-C in the middle of a submission, and then the rest of it under the same run.
+func TestInterruptedSubmitGoesOn(t *testing.T) {
+	f := newFleet(t)
+	f.addMany(50, sandbox.Unlimited(""), map[string]any{"rate": 1000, "burst": 1000})
+	server := redistest.Start(t)
+	client := redistest.Client(t, server.URL)
+	env := []string{"REDIS_URL=" + server.URL, "SECRETS_KEY=" + portals.NewKey()}
+	rows := goodRows(f.names, 200)
+	input := writeJSONL(t, rows)
+	p := start(t, "enqueue", env, "submit", "--portals", f.file(), input)
+	await(t, time.Minute, "the first 1,000 tasks", func() bool {
+		n, err := client.DBSize(t.Context()).Result()
+		return err == nil && n > 1000
+	})
+	p.signal(os.Interrupt)
+	p.expect(130, 10*time.Second)
+	run := strings.TrimSpace(p.stdout.String())
+	if run == "" || !strings.Contains(p.stderr.String(), "--run "+run) {
+		t.Fatalf("how to go on is not said: %q, %s", run, p.stderr.String())
+	}
+	again := submitted(t, env, "--run", run, input)
+	if again != run {
+		t.Errorf("run %s was taken up as %s", run, again)
+	}
+	startWorker(t, env...)
+	allRegistered(t, f, resultsOf(t, env, run, len(rows), 2*time.Minute))
+	if n := f.bots(); n != len(rows) {
+		t.Errorf("%d bots for %d rows", n, len(rows))
+	}
+}
+
+// The same file twice: while its rows wait they are duplicates, and once they
+// are registered they are skipped.
+func TestSubmittedTwice(t *testing.T) {
+	f := newFleet(t)
+	f.addMany(3, sandbox.Unlimited(""), nil)
+	env := shared(t)
+	rows := goodRows(f.names, 3)
+	input := writeJSONL(t, rows)
+	first := submitted(t, env, "--portals", f.file(), input)
+	second := submitted(t, env, input)
+	for _, r := range resultsOf(t, env, second, len(rows), time.Minute) {
+		if r.Status != "duplicate" || r.Of == nil || r.Of.Run != first || r.Of.Row != r.Row {
+			t.Errorf("row %d of the second run: %+v", r.Row, r)
+		}
+	}
+	startWorker(t, env...)
+	allRegistered(t, f, resultsOf(t, env, first, len(rows), time.Minute))
+	p := finish(t, 0, time.Minute, "enqueue", env, "submit", "--wait", input)
+	third := parseResults(t, p.stdout.String(), len(rows))
+	allRegistered(t, f, third)
+	for _, r := range third {
+		if r.How != "skipped" || !r.Existed {
+			t.Errorf("row %d of the third run: %+v", r.Row, r)
+		}
+	}
+	if n := f.box.Stats().Methods["imbot.register"]; n != len(rows) {
+		t.Errorf("%d registrations were sent for %d rows", n, len(rows))
+	}
+}
+
+// A reader of standard output that leaves: the command says so and ends, with
+// nothing half written and no second bot.
+func TestClosedStandardOutput(t *testing.T) {
+	f := newFleet(t)
+	f.addMany(10, slowPortal(), slowEntry)
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &process{t: t, name: "enqueue", ended: make(chan struct{})}
+	p.cmd = command("enqueue", []string{"SHUTDOWN_TIMEOUT=5s"}, "run", "--portals", f.file(), writeJSONL(t, goodRows(f.names, 10)))
+	p.cmd.Stdout = w
+	p.launch()
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	p.expect(1, 30*time.Second)
+	text := p.stderr.String()
+	if !strings.Contains(text, "enqueue: ") || strings.Contains(text, "goroutine ") {
+		t.Errorf("it said: %s", text)
+	}
+	f.bots()
+}
+
+// A stopped worker is not ready before it has gone, and one that is told to
+// take nothing stays.
+func TestPausedWorkerStays(t *testing.T) {
+	f := newFleet(t)
+	f.addMany(2, sandbox.Unlimited(""), nil)
+	env := shared(t)
+	w := startWorker(t, env...)
+	w.signal(syscall.SIGTSTP)
+	awaitLine(t, w, "takes no more tasks")
+	rows := goodRows(f.names, 2)
+	run := submitted(t, env, "--portals", f.file(), writeJSONL(t, rows))
+	w.stop(10 * time.Second)
+	if n := f.created(); n != 0 {
+		t.Errorf("a paused worker made %d bots", n)
+	}
+	startWorker(t, env...)
+	results := resultsOf(t, env, run, len(rows), time.Minute)
+	allRegistered(t, f, results)
+	if !slices.IsSortedFunc(results, func(a, b result) int { return a.Row - b.Row }) {
+		t.Error("results are not in the order of their rows")
+	}
+}
