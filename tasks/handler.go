@@ -69,7 +69,11 @@ func (h *Handler) ProcessTask(ctx context.Context, t *asynq.Task) error {
 	if err != nil {
 		return h.redisTrouble(err)
 	}
-	return h.carryOut(ctx, t, p.Run, row, v, retried+1)
+	attempts := retried
+	if v.Registered != nil || v.Dead != nil && v.Dead.Attempt {
+		attempts++
+	}
+	return h.carryOut(ctx, t, p.Run, row, v, attempts)
 }
 
 // rowOf returns what is to be registered: the waiting row, or the dead one
@@ -92,8 +96,8 @@ func rowOf(st runs.State, p Payload) (row runs.Row, done bool) {
 // work does what the row asks for. An error means that it could not even be
 // found out what that is.
 func (h *Handler) work(ctx context.Context, row runs.Row, retried int) (Verdict, error) {
-	if retried >= h.Policy.MaxAttempts {
-		// A failure that the handler did not see: the worker died of the row, or with it.
+	if retried > h.Policy.MaxAttempts {
+		// Even the last look was not survived: the worker dies of the row.
 		return dead(string(bitrix.Transient), "WORKER_LOST", fmt.Sprintf("the worker was lost in the last of %d attempts", retried)), nil
 	}
 	portal, err := h.Portals.Get(ctx, row.PortalID)
@@ -122,7 +126,7 @@ func (h *Handler) work(ctx context.Context, row runs.Row, retried int) (Verdict,
 	if portal.Kind == portals.Webhook && bot.ClientID == "" {
 		bot.ClientID = portal.ClientID
 	}
-	r := h.Do.Do(ctx, dispatch.Job{Portal: &portal, Bot: &bot, Retried: retried > 0})
+	r := h.Do.Do(ctx, dispatch.Job{Portal: &portal, Bot: &bot, Retried: retried > 0, Last: retried >= h.Policy.MaxAttempts})
 	return h.Policy.judge(r, retried+1, h.Now(), draw()), nil
 }
 
@@ -133,7 +137,7 @@ func (h *Handler) carryOut(ctx context.Context, t *asynq.Task, run string, row r
 		return v.Later
 	}
 	o := runs.Outcome{
-		Row: row.Number, ID: row.ID, Portal: row.Portal, Code: row.Code, Attempts: attempts,
+		Row: row.Number, ID: row.ID, Portal: row.Portal, Code: row.Code, Attempts: min(attempts, h.Policy.MaxAttempts),
 		QueuedAt: row.QueuedAt, DoneAt: h.Now(), PortalID: row.PortalID, Bot: row.Bot, Photo: row.Photo,
 	}
 	if v.Registered != nil {

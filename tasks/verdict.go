@@ -34,6 +34,8 @@ type Verdict struct {
 type Dead struct {
 	Class string
 	Error runs.Failure
+	// Attempt is set when a call was made and failed.
+	Attempt bool
 }
 
 // Later puts a task back into the queue.
@@ -63,16 +65,21 @@ func (p Policy) judge(r dispatch.Result, attempts int, now time.Time, draw float
 	e := r.Err
 	switch e.Class {
 	case bitrix.Validation:
-		return dead(string(e.Class), e.Code, e.Description)
+		return failed(string(e.Class), e.Code, e.Description)
 	case bitrix.Blocked, bitrix.Token:
 		if p.HoldTTL <= 0 {
-			return dead(string(bitrix.Blocked), e.Code, e.Description)
+			return failed(string(bitrix.Blocked), e.Code, e.Description)
 		}
 		return later(now.Add(firstRetry), fmt.Sprintf("portal held: %s: %s", e.Code, e.Description))
 	default: // tried again
 	}
-	if attempts >= p.MaxAttempts {
-		return dead(string(e.Class), e.Code, fmt.Sprintf("%s (tried %d times)", e.Description, attempts))
+	// The last lost answer is followed by one more round, which only looks.
+	lastLook := attempts == p.MaxAttempts && e.Class == bitrix.Ambiguous && e.Code != dispatch.CodeAnswerLost
+	if attempts >= p.MaxAttempts && !lastLook {
+		return failed(string(e.Class), e.Code, fmt.Sprintf("%s (tried %d times)", e.Description, min(attempts, p.MaxAttempts)))
+	}
+	if lastLook {
+		draw = 0 // soon
 	}
 	v := later(now.Add(backoff(attempts, draw)), fmt.Sprintf("attempt %d: %s: %s", attempts, e.Code, e.Description))
 	v.Later.Attempt = true
@@ -125,6 +132,14 @@ func waitText(r ratelimit.Reason) string {
 	}
 }
 
+// failed is dead by a call that was made.
+func failed(class, code, description string) Verdict {
+	v := dead(class, code, description)
+	v.Dead.Attempt = true
+	return v
+}
+
+// dead is the end of a row that no call was made for now.
 func dead(class, code, description string) Verdict {
 	return Verdict{Dead: &Dead{Class: class, Error: runs.Failure{Code: code, Description: description}}}
 }

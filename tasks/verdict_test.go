@@ -44,7 +44,9 @@ func TestVerdicts(t *testing.T) {
 		{"transient, first", failed(bitrix.Transient), 1, 0, "attempt"},
 		{"transient, last", failed(bitrix.Transient), 8, 0, "dead transient SOME_CODE"},
 		{"ambiguous, first", failed(bitrix.Ambiguous), 7, 0, "attempt"},
-		{"ambiguous, last", failed(bitrix.Ambiguous), 8, 0, "dead ambiguous SOME_CODE"},
+		{"ambiguous, last", failed(bitrix.Ambiguous), 8, 0, "attempt"}, // a look follows
+		{"ambiguous, after the last look", failed(bitrix.Ambiguous), 9, 0, "dead ambiguous SOME_CODE"},
+		{"not found by the last look", dispatch.Result{Err: &bitrix.Error{Class: bitrix.Ambiguous, Code: dispatch.CodeAnswerLost}}, 8, 0, "dead ambiguous ANSWER_LOST"},
 		{"rate", put(ratelimit.Rate, nil), 8, 0, "later"},
 		{"mark", put(ratelimit.Marked, nil), 8, 0, "later"},
 		{"held long", put(ratelimit.Held, held), 1, time.Hour, "dead blocked PORTAL_HELD"},
@@ -56,6 +58,9 @@ func TestVerdicts(t *testing.T) {
 		v := Policy{MaxAttempts: 8, HoldTTL: c.holdTTL}.judge(c.result, c.attempts, now, 0.5)
 		if got := describe(v); got != c.want {
 			t.Errorf("%s: %s, want %s", c.name, got, c.want)
+		}
+		if v.Dead != nil && v.Dead.Attempt != (c.result.Err != nil) {
+			t.Errorf("%s: counted as an attempt: %t", c.name, v.Dead.Attempt)
 		}
 	}
 }

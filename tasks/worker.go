@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -76,6 +78,26 @@ func (w *Worker) Serve(queues []string) error {
 			return fmt.Errorf("serve queue %s: %w", q, err)
 		}
 		w.servers[q] = s
+	}
+	return nil
+}
+
+// queueNames is where asynq keeps the names of all queues.
+const queueNames = "asynq:queues"
+
+// Announce makes the worker's queues known to asynq. Producers do so once in
+// their lives: when Redis has lost its data, what a living one queues is worked
+// on, but neither dashboards nor [Client.Submit] find it until somebody
+// announces its queue again. So call it now and then.
+func (w *Worker) Announce(ctx context.Context) error {
+	w.mu.Lock()
+	names := slices.Sorted(maps.Keys(w.servers))
+	w.mu.Unlock()
+	if len(names) == 0 {
+		return nil
+	}
+	if err := w.cfg.Redis.SAdd(ctx, queueNames, names).Err(); err != nil {
+		return fmt.Errorf("announce queues: %w", err)
 	}
 	return nil
 }

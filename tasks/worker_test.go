@@ -21,31 +21,6 @@ func (f *fleet) worker(queues []string, timeout time.Duration) *tasks.Worker {
 	})
 }
 
-// Portals that are imported while a worker is paused may bring a queue of their
-// own: a paused worker does not take from it.
-func TestAPausedWorkerTakesUpNoNewQueue(t *testing.T) {
-	both(t, func(t *testing.T, f *fleet) {
-		submit(t, f, "r1", reg("a"))
-		w := f.worker([]string{"other"}, 5*time.Second)
-		if err := w.Start(); err != nil {
-			t.Fatal(err)
-		}
-		defer w.Stop()
-		w.Pause()
-		if err := w.Serve([]string{queue}); err != nil {
-			t.Fatal(err)
-		}
-		// A second worker sees to the task: had the first taken the queue up, it
-		// would race for it, and lose about half of the time. So it gets a
-		// head start of several looks.
-		<-time.After(300 * time.Millisecond)
-		info, err := f.inspector.GetTaskInfo(queue, tasks.TaskID("p1", "customapp", "a"))
-		if err != nil || info.State != asynq.TaskStatePending {
-			t.Fatalf("%+v, %v", info, err)
-		}
-	})
-}
-
 func TestAWorkerServesQueuesThatComeLater(t *testing.T) {
 	both(t, func(t *testing.T, f *fleet) {
 		submit(t, f, "r1", reg("a"))
@@ -63,6 +38,28 @@ func TestAWorkerServesQueuesThatComeLater(t *testing.T) {
 			info, err := f.runs.Get(t.Context(), "r1")
 			return err == nil && info.Finished()
 		})
+	})
+}
+
+// A producer that outlives Redis' data does not tell asynq of its queue again.
+func TestAWorkerMakesItsQueuesKnownAgain(t *testing.T) {
+	both(t, func(t *testing.T, f *fleet) {
+		submit(t, f, "r1", reg("a"))
+		w := f.worker([]string{queue}, 5*time.Second)
+		if err := w.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer w.Stop()
+		if err := f.redis.FlushAll(t.Context()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Announce(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		submit(t, f, "r2", reg("b"))
+		if _, err := f.inspector.GetQueueInfo(queue); err != nil {
+			t.Error(err)
+		}
 	})
 }
 

@@ -15,8 +15,10 @@ import (
 )
 
 const (
-	// submitRows is how many rows are given to Submit at once.
-	submitRows = 2048
+	// submitRows is how many rows are given to Submit at once, and submitBytes
+	// about how much their photos may take: one has up to 7 MB.
+	submitRows  = 2048
+	submitBytes = 16 << 20
 	// producerLease is how long a run counts as still being added to when its
 	// producer has died.
 	producerLease = 10 * time.Minute
@@ -32,6 +34,8 @@ type delivery struct {
 	report *intake.Report
 	// skip tells which rows are registered already; nil: none are.
 	skip func(portal, code string) bool
+	// resumed: the run was begun by an earlier command.
+	resumed bool
 	// window is how many rows may wait at once; 0: all.
 	window int
 	// forget drops rows from Redis once their results are out.
@@ -73,13 +77,15 @@ func (d *delivery) closing(err error) error {
 // in stays, and submitting again under the same run completes it.
 func (d *delivery) submit(ctx context.Context) error {
 	regs := make([]tasks.Registration, 0, submitRows)
+	bytes := 0
 	flush := func() error {
 		if err := d.await(ctx, len(regs)); err != nil {
 			return err
 		}
 		got, err := d.client.Submit(ctx, d.run, regs...)
 		d.count(got)
-		regs = regs[:0]
+		clear(regs) // or their photos stay
+		regs, bytes = regs[:0], 0
 		if err != nil && ctx.Err() != nil {
 			return context.Cause(ctx) // whatever Redis said of being broken off
 		}
@@ -96,7 +102,8 @@ func (d *delivery) submit(ctx context.Context) error {
 		regs = append(regs, tasks.Registration{
 			Row: row.Number, ID: row.ID, Portal: row.Portal, Bot: row.Bot, Problems: problemsOf(&row, d.report),
 		})
-		if len(regs) == submitRows {
+		bytes += len(row.Bot.Properties.PersonalPhoto)
+		if len(regs) == submitRows || bytes >= submitBytes {
 			if err := flush(); err != nil {
 				return err
 			}
@@ -182,6 +189,9 @@ func (d *delivery) follow(ctx context.Context) error {
 		if err == nil {
 			progress(info)
 			err = failed
+		}
+		if err != nil && ctx.Err() != nil {
+			return context.Cause(ctx) // whatever Redis said of being broken off
 		}
 		if err != nil {
 			return err

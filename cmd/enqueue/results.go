@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -89,7 +90,7 @@ func (a *app) writeResults(ctx context.Context, store *runs.Store, run string, k
 	var failed error
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	return store.Follow(run).Wait(ctx, emit, func(runs.Info) {
+	err = store.Follow(run).Wait(ctx, emit, func(runs.Info) {
 		if time.Since(flushed) < time.Second {
 			return
 		}
@@ -98,6 +99,7 @@ func (a *app) writeResults(ctx context.Context, store *runs.Store, run string, k
 			cancel(failed)
 		}
 	})
+	return cmp.Or(failed, err) // what Redis says of being broken off is no news
 }
 
 // freshResults is where results go that are all written anew. A file that
@@ -107,10 +109,14 @@ func (a *app) freshResults() (sink, error) {
 	if err != nil || old == nil {
 		return s, err
 	}
+	info, err := os.Stat(a.common.output)
+	if err != nil || !info.Mode().IsRegular() || old.Kept() == 0 {
+		return s, err // new, or a pipe or device, which holds nothing
+	}
 	if err := s.close(); err != nil {
 		return nil, err
 	}
-	if err := os.Remove(a.common.output); err != nil {
+	if err := os.Truncate(a.common.output, 0); err != nil {
 		return nil, fmt.Errorf("replace the output: %w", err)
 	}
 	s, _, err = a.results()

@@ -38,7 +38,8 @@ func newRun(a *app) *cobra.Command {
 REDIS_URL is set. Each row's result is written as it comes.
 
 With --sandbox the portals are answered for by this process itself, and nothing
-leaves the machine; without FILE it registers a built-in sample.
+leaves the machine, nor goes into the Redis of REDIS_URL; without FILE it
+registers a built-in sample.
 
 Interrupted, the same command with the same --output goes on: rows that are
 registered already are skipped.`,
@@ -122,7 +123,9 @@ func (j *job) open(ctx context.Context, args []string) error {
 		}
 	}
 	url := j.cfg.RedisURL
-	if !j.cfg.Given["REDIS_URL"] {
+	// A rehearsal must leave nothing in a real Redis: neither made-up credentials
+	// in place of the real ones, nor bots that count as registered.
+	if j.flags.sandbox || !j.cfg.Given["REDIS_URL"] {
 		mem, err := embedded.Start("")
 		if err != nil {
 			return err
@@ -202,7 +205,7 @@ func (j *job) prepare(ctx context.Context, d *delivery) (mark string, err error)
 	if given != "" {
 		if _, err := j.base.Runs.Get(ctx, given); err == nil {
 			j.sayf("going on with run %s", given)
-			d.skip = nil // the run itself knows its registered rows
+			d.skip, d.resumed = nil, true // the run itself knows its registered rows
 			return mark, j.beginRun(ctx, d, given)
 		}
 	}
@@ -245,6 +248,12 @@ func (j *job) deliver(ctx context.Context, d *delivery, w *engine.Worker) error 
 		case <-ctx.Done():
 		}
 	}()
+	if d.resumed {
+		// Rows that ended badly before are queued anew. Until all are, what the
+		// run says of them is not their end.
+		err := <-submitted
+		submitted <- err
+	}
 	err := d.follow(ctx)
 	cancel(err)
 	<-submitted //nolint:errcheck // follow has returned its error, the cause of ctx

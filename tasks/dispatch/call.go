@@ -284,6 +284,9 @@ func (l *lane) find(ctx context.Context, p *portals.Portal, jobs []markedJob, t 
 		code := strings.ToLower(j.Bot.Code)
 		id, ok := byCode[code]
 		switch {
+		case !ok && j.until.IsZero() && j.Last:
+			l.giveUp(j.pending, "the bot is not in the portal's list")
+			continue
 		case !ok && j.until.IsZero():
 			j.looked = true
 			again = append(again, j.pending)
@@ -302,6 +305,15 @@ func (l *lane) find(ctx context.Context, p *portals.Portal, jobs []markedJob, t 
 	return again
 }
 
+// giveUp ends a job that no call is left to.
+func (l *lane) giveUp(j *pending, why string) {
+	j.end(Result{Err: &bitrix.Error{
+		Class: bitrix.Ambiguous, Code: CodeAnswerLost, Method: bitrix.MethodRegister, Host: j.Portal.Name,
+		Description: "no answer came, and " + why,
+	}})
+	l.left(1)
+}
+
 // notSeen is find after a look that failed. A portal that answered, if only
 // that it will not list its bots, is asked to register: that tells as much.
 func (l *lane) notSeen(jobs []markedJob, e *bitrix.Error) (again []*pending) {
@@ -314,6 +326,11 @@ func (l *lane) notSeen(jobs []markedJob, e *bitrix.Error) (again []*pending) {
 				j.until = soon
 			}
 			marked = append(marked, j)
+		case j.Last && e.Code == bitrix.CodeNotSent:
+			j.end(deferred(soon, ratelimit.InFlight, nil))
+			l.left(1)
+		case j.Last:
+			l.giveUp(j.pending, "the portal's list cannot be read: "+e.Description)
 		case e.Status != 0 || e.Code == bitrix.CodeNotSent:
 			j.looked = true
 			again = append(again, j.pending)

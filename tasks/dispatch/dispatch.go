@@ -86,7 +86,14 @@ type Job struct {
 	// Retried: an earlier call of this job failed. Its bot may stand on the
 	// portal all the same, so it is looked for before it is sent again.
 	Retried bool
+	// Last: no call is left to this job. It is only looked for, and ends as
+	// ambiguous with CodeAnswerLost when it is not there.
+	Last bool
 }
+
+// CodeAnswerLost is the code of a job whose answers were all lost, and whose
+// bot is not in the portal's list.
+const CodeAnswerLost = "ANSWER_LOST"
 
 // Result is how a job ended: exactly one of its fields is set.
 type Result struct {

@@ -402,6 +402,26 @@ func TestRetriedJobsOfASilentPortalAreFound(t *testing.T) {
 	})
 }
 
+func TestAJobWithNoCallLeftIsOnlyLookedFor(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		fake := &fakePortal{}
+		b := newBench(t, fake, nil)
+		last := func(code string) dispatch.Result {
+			return b.Do(t.Context(), dispatch.Job{Portal: b.portal, Bot: &bitrix.Bot{Code: code}, Retried: true, Last: true})
+		}
+		if r := last("a"); r.Err == nil || r.Err.Code != dispatch.CodeAnswerLost || r.Err.Class != bitrix.Ambiguous {
+			t.Errorf("%+v", r)
+		}
+		registered(t, b.one(t.Context(), "a"))
+		if r := last("A"); r.Registered == nil || !r.Registered.Recovered {
+			t.Errorf("%+v", r)
+		}
+		if n := b.fake.count("register"); n != 1 {
+			t.Errorf("%d registrations", n)
+		}
+	})
+}
+
 func TestARetriedJobThatIsNotThereIsSent(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		fake := &fakePortal{}

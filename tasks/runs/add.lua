@@ -1,4 +1,4 @@
--- Adds rows to one hash of a run. KEYS: meta, row hash, out. ARGV: now (ms),
+-- Adds rows to one hash of a run. KEYS: meta, row hash, out, photos. ARGV: now (ms),
 -- largest row number, prefix of the row hashes, rows per hash, stream length,
 -- then four for each row: number, state letter, identity, JSON.
 -- A row's value is state letter, generation, '|', identity, '|', JSON.
@@ -10,6 +10,7 @@ if meta[1] then
   redis.call('HDEL', KEYS[1], 'ended')
   redis.call('PERSIST', KEYS[1])
   redis.call('PERSIST', KEYS[3])
+  redis.call('PERSIST', KEYS[4])
   local last = (tonumber(meta[2]) or 0) - 1
   if last >= 0 then
     for c = 0, math.floor(last / tonumber(ARGV[4])) do

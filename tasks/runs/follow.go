@@ -121,28 +121,66 @@ func (f *Follower) read(ctx context.Context, yield func(Outcome) error) (int, er
 		return 0, fmt.Errorf("follow run %s: %w", f.run, err)
 	}
 	entries := streams[0].Messages
-	for _, e := range entries {
-		for field, v := range e.Values {
-			if err := f.emit(field, v, yield); err != nil {
-				return 0, err
-			}
-		}
-		f.last = e.ID
+	news, err := f.news(ctx, entries)
+	if err != nil {
+		return 0, err
 	}
+	for _, o := range news {
+		if err := f.once(o, yield); err != nil {
+			return 0, err
+		}
+	}
+	f.last = entries[len(entries)-1].ID
 	return len(entries), nil
 }
 
-func (f *Follower) emit(field string, v any, yield func(Outcome) error) error {
+// news returns the outcomes of stream entries that still hold. A row that was
+// registered stays so; of any other the present state is read, as it may have
+// been queued anew since, and has one outcome only.
+func (f *Follower) news(ctx context.Context, entries []redis.XMessage) ([]Outcome, error) {
+	var news []Outcome
+	var texts []string
+	var present []*redis.StringCmd
+	_, err := f.store.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for _, e := range entries {
+			for field, v := range e.Values {
+				o, text, err := f.outcome(field, v)
+				if err != nil {
+					return err
+				}
+				var now *redis.StringCmd
+				if o.Status != StatusRegistered {
+					now = p.HGet(ctx, chunkKey(f.run, o.Row), field)
+				}
+				news, texts, present = append(news, *o), append(texts, text), append(present, now)
+			}
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, redis.Nil) { // Nil: a row that was forgotten
+		return nil, fmt.Errorf("follow run %s: %w", f.run, err)
+	}
+	held := news[:0]
+	for i, o := range news {
+		if present[i] == nil || present[i].Err() != nil || sameState(present[i].Val(), texts[i]) {
+			held = append(held, o)
+		}
+	}
+	return held, nil
+}
+
+// outcome reads one field of a stream entry.
+func (f *Follower) outcome(field string, v any) (*Outcome, string, error) {
 	row, err := strconv.Atoi(field)
 	text, ok := v.(string)
 	if err != nil || !ok {
-		return fmt.Errorf("follow run %s: %w: row %q", f.run, ErrBroken, field)
+		return nil, "", fmt.Errorf("%w: row %q", ErrBroken, field)
 	}
 	st, err := parseState(row, text)
 	if err != nil || st.Outcome == nil {
-		return fmt.Errorf("follow run %s, row %d: %w", f.run, row, errors.Join(err, ErrBroken))
+		return nil, "", fmt.Errorf("row %d: %w", row, errors.Join(err, ErrBroken))
 	}
-	return f.once(*st.Outcome, yield)
+	return st.Outcome, text, nil
 }
 
 func (f *Follower) once(o Outcome, yield func(Outcome) error) error {

@@ -5,7 +5,7 @@
 -- when no row of the run waits any more.
 local name = {w = 'waiting', r = 'registered', d = 'dead', f = 'refused', u = 'duplicate'}
 local cur = redis.call('HGET', KEYS[2], ARGV[1])
-if not cur then return 'gone' end
+if not cur or redis.call('EXISTS', KEYS[1]) == 0 then return 'gone' end
 local s, g, ident = string.match(cur, '^(%a)(%d+)|([^|]*)|')
 if tonumber(g) > tonumber(ARGV[2]) then return 'late' end
 if s == 'r' then return 'same' end

@@ -142,7 +142,7 @@ func (s *Store) addArgs(run string, entries []entry, group []int) ([]string, []a
 	}
 	args[0], args[1], args[2], args[3], args[4] = s.now().UnixMilli(), largest, key(run, "rows:"), ChunkRows, streamLength
 	first := entries[group[0]].number
-	return []string{key(run, "meta"), chunkKey(run, first), key(run, "out")}, args
+	return []string{key(run, "meta"), chunkKey(run, first), key(run, "out"), key(run, "photos")}, args
 }
 
 // groupByChunk gathers the indexes of entries that share a hash, in groups
@@ -192,6 +192,13 @@ func (s *Store) Load(ctx context.Context, run string, number int) (State, error)
 // ErrBroken is returned for a stored value that is not a row: another program,
 // or a version that nobody knows, has written it.
 var ErrBroken = errors.New("the stored value is not a row")
+
+// sameState reports whether two stored values are of one state and generation.
+func sameState(a, b string) bool {
+	headA, _, _ := strings.Cut(a, "|")
+	headB, _, _ := strings.Cut(b, "|")
+	return headA == headB
+}
 
 // parseState reads a stored value: state letter, generation, '|', identity, '|', JSON.
 func parseState(number int, v string) (State, error) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math"
 	"net"
 	"net/url"
@@ -20,12 +21,13 @@ import (
 
 	"botfleet/bitrix"
 	"botfleet/bitrix/portals"
+	"botfleet/cmd/internal/redisconn"
 	"botfleet/tasks/dispatch"
 )
 
 // Config is every setting, checked.
 type Config struct {
-	RedisURL       string        `env:"REDIS_URL" envDefault:"redis://127.0.0.1:6379/0" help:"where Redis is: redis://, rediss://, redis-sentinel:// or redis-cluster://"`
+	RedisURL       string        `json:"-" env:"REDIS_URL" envDefault:"redis://127.0.0.1:6379/0" help:"where Redis is: redis://, rediss://, redis-sentinel:// or redis-cluster://"`
 	Concurrency    int           `env:"CONCURRENCY" envDefault:"1024" help:"rows worked on at once by one worker"`
 	Shards         int           `env:"SHARDS" envDefault:"4" help:"queues that new portals are spread over"`
 	BatchSize      int           `env:"BATCH_SIZE" envDefault:"50" help:"most registrations in one request, at most 50"`
@@ -38,7 +40,7 @@ type Config struct {
 	ResultTTL      time.Duration `env:"RESULT_TTL" envDefault:"168h" help:"how long a run and its results are kept after its end"`
 	Shutdown       time.Duration `env:"SHUTDOWN_TIMEOUT" envDefault:"75s" help:"longest that a worker takes to stop"`
 	HTTPAddr       string        `env:"HTTP_ADDR" envDefault:"127.0.0.1:8080" help:"where the worker serves /healthz and /readyz"`
-	SecretsKey     string        `env:"SECRETS_KEY" help:"base64 of 32 bytes that seals credentials in Redis; several, comma-separated: the first seals, all open" secret:"true"`
+	SecretsKey     string        `json:"-" env:"SECRETS_KEY" help:"base64 of 32 bytes that seals credentials in Redis; several, comma-separated: the first seals, all open" secret:"true"`
 	Insecure       string        `env:"ALLOW_INSECURE_PORTALS" help:"hosts and networks where http and non-public addresses are allowed, or true for all"`
 	LogLevel       string        `env:"LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error"`
 	LogFormat      string        `env:"LOG_FORMAT" envDefault:"text" help:"text or json"`
@@ -49,6 +51,15 @@ type Config struct {
 	Keys      portals.Keyring  `env:"-"`
 	Endpoints bitrix.Endpoints `env:"-"`
 }
+
+// String names the settings that were given, and shows no value: REDIS_URL may
+// hold a password, and SECRETS_KEY is one.
+func (c Config) String() string {
+	return "settings, given: " + strings.Join(slices.Sorted(maps.Keys(c.Given)), " ")
+}
+
+// GoString is String.
+func (c Config) GoString() string { return c.String() }
 
 // Flags are the settings as command-line flags, which beat the environment.
 // Secrets have none: a command line is there for every user of a machine to read.
@@ -84,10 +95,9 @@ func Load(environ []string, flags Flags) (Config, error) {
 			c.Given[f.name] = true
 		}
 	}
-	bad = append(bad, parse(&c, vars)...)
-	if len(bad) == 0 {
-		bad = c.check()
-	}
+	unread, errs := parse(&c, vars)
+	bad = append(bad, errs...)
+	bad = append(bad, c.check(unread)...)
 	if len(bad) > 0 {
 		return Config{}, errors.Join(bad...)
 	}
@@ -110,17 +120,18 @@ func hasPassword(raw string) bool {
 	return has
 }
 
-// parse fills c from vars, and returns one error for each variable that cannot be read.
-func parse(c *Config, vars map[string]string) []error {
+// parse fills c from vars. unread names the variables that cannot be read, and
+// there is one error for each.
+func parse(c *Config, vars map[string]string) (unread map[string]bool, bad []error) {
 	err := env.ParseWithOptions(c, env.Options{Environment: vars})
 	if err == nil {
-		return nil
+		return nil, nil
 	}
 	var all env.AggregateError
 	if !errors.As(err, &all) {
-		return []error{err}
+		return nil, []error{err}
 	}
-	var bad []error
+	unread = map[string]bool{}
 	for _, e := range all.Errors {
 		var pe env.ParseError
 		if !errors.As(e, &pe) {
@@ -128,9 +139,10 @@ func parse(c *Config, vars map[string]string) []error {
 			continue
 		}
 		name := envName(pe.Name)
+		unread[name] = true
 		bad = append(bad, fmt.Errorf("%s: %q is not %s", name, vars[name], kindInWords(pe.Type)))
 	}
-	return bad
+	return unread, bad
 }
 
 func kindInWords(t reflect.Type) string {
@@ -146,10 +158,10 @@ func kindInWords(t reflect.Type) string {
 }
 
 // check returns everything that is wrong with values that could be read.
-func (c *Config) check() []error {
+func (c *Config) check(unread map[string]bool) []error {
 	var bad []error
 	must := func(ok bool, name string, value any, want string) {
-		if !ok {
+		if !ok && !unread[name] {
 			bad = append(bad, fmt.Errorf("%s: %v: %s", name, value, want))
 		}
 	}
@@ -171,12 +183,15 @@ func (c *Config) check() []error {
 	_, _, err = net.SplitHostPort(c.HTTPAddr)
 	must(err == nil, "HTTP_ADDR", c.HTTPAddr, "it is host:port, such as 127.0.0.1:8080")
 
+	if _, err := redisconn.Parse(c.RedisURL); err != nil {
+		bad = append(bad, err) // it names the variable
+	}
 	if c.Endpoints, err = bitrix.ParseEndpoints(c.Insecure); err != nil {
 		bad = append(bad, fmt.Errorf("ALLOW_INSECURE_PORTALS: %w", err))
 	}
 	if c.SecretsKey != "" {
 		if c.Keys, err = portals.ParseKeys(c.SecretsKey); err != nil {
-			bad = append(bad, fmt.Errorf("SECRETS_KEY: %w", err))
+			bad = append(bad, err) // it names the variable
 		}
 	}
 	return bad

@@ -87,6 +87,7 @@ type Worker struct {
 	tasks  *tasks.Worker
 	solo   *tasks.Solo
 	care   chan struct{} // closed when the caretaking goroutine has ended
+	behind bool          // a change of the registry is not fully taken over yet; takeCare's own
 	cancel context.CancelFunc
 }
 
@@ -229,14 +230,21 @@ func (w *Worker) takeCare(ctx context.Context) {
 		if err := w.base.Runs.Sweep(ctx); err != nil && ctx.Err() == nil {
 			w.log.Warn("runs could not be swept", "err", err)
 		}
+		if err := w.tasks.Announce(ctx); err != nil && ctx.Err() == nil {
+			w.log.Warn("queues could not be announced", "err", err)
+		}
 	}
 }
 
 // refresh takes over what has changed in the registry.
 func (w *Worker) refresh(ctx context.Context) error {
 	changed, err := w.cache.Refresh(ctx)
-	if err != nil || !changed {
+	if err != nil {
 		return err
+	}
+	// A change is told of once: what fails below is tried again the next time.
+	if w.behind = w.behind || changed; !w.behind {
+		return nil
 	}
 	if err := w.loadHolds(ctx); err != nil {
 		return err
@@ -245,7 +253,11 @@ func (w *Worker) refresh(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return w.tasks.Serve(queues)
+	if err := w.tasks.Serve(queues); err != nil {
+		return err
+	}
+	w.behind = false
+	return nil
 }
 
 // Lost receives an error when the worker must stop at once, because another

@@ -110,8 +110,12 @@ type app struct {
 	handlers uint64
 }
 
-// lookAhead is how many rows are read before their portals are looked up together.
-const lookAhead = 1024
+// lookAhead is how many rows are read before their portals are looked up
+// together, and lookAheadBytes about how much their photos may take.
+const (
+	lookAhead      = 1024
+	lookAheadBytes = 16 << 20
+)
 
 // Inspect makes the pass. An error means that it could not be finished: the
 // input cannot be read on, or the portals could not be asked.
@@ -122,17 +126,19 @@ func Inspect(ctx context.Context, in Rows, dir Portals, o Options) (*Report, err
 		codes: map[uint64]int32{}, apps: map[uint64]*app{},
 	}
 	rows := make([]rowfile.Row, 0, lookAhead)
+	bytes := 0
 	for row, err := range in.Rows() {
 		if err != nil {
 			return s.report, err
 		}
 		rows = append(rows, row)
-		if len(rows) == lookAhead {
+		bytes += len(row.Bot.Properties.PersonalPhoto)
+		if len(rows) == lookAhead || bytes >= lookAheadBytes {
 			if err := s.take(ctx, rows); err != nil {
 				return s.report, err
 			}
 			clear(rows)
-			rows = rows[:0]
+			rows, bytes = rows[:0], 0
 		}
 	}
 	if err := s.take(ctx, rows); err != nil {

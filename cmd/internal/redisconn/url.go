@@ -54,7 +54,7 @@ type secrets struct {
 func Parse(raw string) (Config, error) {
 	c, err := parse(strings.TrimSpace(raw))
 	if err != nil {
-		return Config{}, fmt.Errorf("redis URL: %w", err)
+		return Config{}, fmt.Errorf("REDIS_URL: %w", err)
 	}
 	return c, nil
 }

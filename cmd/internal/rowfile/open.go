@@ -53,16 +53,16 @@ func Open(ctx context.Context, path string, o Options) (*File, error) {
 	if path == "-" {
 		return openStdin(ctx, o)
 	}
+	info, statErr := os.Stat(path)
+	if statErr == nil && info.IsDir() { // before its name is blamed for having no extension
+		return nil, &Error{File: path, Problem: "is a folder, not a file of rows"}
+	}
 	format, err := formatOf(path, o.Format)
 	if err != nil {
 		return nil, &Error{File: path, Problem: err.Error()}
 	}
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, cannotRead(path, err)
-	}
-	if info.IsDir() {
-		return nil, &Error{File: path, Problem: "is a folder, not a file of rows"}
+	if statErr != nil {
+		return nil, cannotRead(path, statErr)
 	}
 	if !info.Mode().IsRegular() {
 		return openPipe(ctx, path, format, o)

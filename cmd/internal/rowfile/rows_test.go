@@ -183,6 +183,7 @@ func TestFilesThatCannotBeOpened(t *testing.T) {
 	}{
 		{filepath.Join(dir, "no.csv"), Options{}, "there is no such file"},
 		{dir, Options{Format: CSV}, "is a folder, not a file of rows"},
+		{dir, Options{}, "is a folder, not a file of rows"},
 		{"a.csv", Options{Format: "xml"}, `unknown input format "xml"; it is jsonl, json or csv`},
 		{"-", Options{}, "has no name to tell its format by; give --input-format jsonl, json or csv"},
 		{"-", Options{Format: CSV, Stdin: strings.NewReader(""), TempDir: filepath.Join(dir, "none")}, "cannot be kept in a temporary file"},
