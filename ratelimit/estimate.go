@@ -83,7 +83,14 @@ func unbudgeted(p plan, in EstimateInput, batch, rows int) (time.Duration, Reaso
 	return capped(one), None
 }
 
-func requests(rows, batch int) int { return (rows + batch - 1) / batch }
+// requests rounds up; it adds last, as rows + batch may overflow.
+func requests(rows, batch int) int {
+	n := rows / batch
+	if rows%batch > 0 {
+		n++
+	}
+	return n
+}
 
 func capped(ns float64) time.Duration {
 	return time.Duration(min(ns, float64(longestEstimate)))

@@ -62,9 +62,10 @@ func (p *portal) tell(now time.Time, f flight, key budgetKey, a Answer) {
 		b.told(now, a.ResetAt, p.plan)
 		b.absent = 0
 		ran := max(0, min(a.Ran, f.rows))
-		if !f.known && a.Operating <= b.top {
-			// Requests that were on their way together: the first answer told
-			// of all their work already, so that these rows would seem free.
+		if !f.known {
+			// Of requests that were on their way together before the first
+			// answer, each may tell of the others' work: nothing is learned of
+			// what a row costs, neither too little nor too much.
 			ran = 0
 		}
 		b.tell(now, a.Operating, ran, f.grown, p.plan)

@@ -107,6 +107,7 @@ func FuzzEstimate(f *testing.F) {
 	f.Add(2.0, 50, 0.0, int64(480e9), int64(600e9), 1000, 50, int64(1e9), 4)
 	f.Add(-1.0, -1, 2.0, int64(-1), int64(-1), -1, -1, int64(-1), -1)
 	f.Add(1e300, 1<<62, 0.99, int64(1), int64(1e7), 1<<62, 1<<62, int64(1<<62), 1<<62)
+	f.Add(1e300, 1<<62, 0.99, int64(0), int64(1e7), 1<<62+68, 1<<62, int64(1<<62), 1<<62) // rows + batch overflows
 	f.Fuzz(func(t *testing.T, rate float64, burst int, headroom float64, work, window int64, rows, batch int, cost int64, parallel int) {
 		got := EstimateInput{
 			Limits: Limits{Rate: rate, Burst: burst, Headroom: headroom, Operating: time.Duration(work), OperatingWindow: time.Duration(window)},

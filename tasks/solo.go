@@ -4,6 +4,7 @@ package tasks
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"strconv"
@@ -57,12 +58,18 @@ return 0`)
 // worker is alive: a living one makes it return [ErrNotAlone] within seconds, a
 // dead one's claim is waited out.
 func Claim(ctx context.Context, rdb redis.UniversalClient, who string) (*Solo, error) {
-	s := &Solo{rdb: rdb, id: strings.ReplaceAll(who, "|", "-"), lost: make(chan error, 1)}
+	// Two that are called the same, such as process 1 of two containers on one
+	// host, are still two.
+	id := strings.ReplaceAll(who, "|", "-") + "|" + rand.Text()
+	s := &Solo{rdb: rdb, id: id, lost: make(chan error, 1)}
 	var first string
 	tick := time.NewTicker(soloBeat / 6)
 	defer tick.Stop()
 	for {
 		other, err := s.beat(ctx)
+		if err != nil && ctx.Err() != nil {
+			return nil, context.Cause(ctx) // whatever Redis said of being broken off
+		}
 		if err != nil {
 			return nil, fmt.Errorf("claim to be the only worker: %w", err)
 		}

@@ -35,6 +35,12 @@ func (c *claims) set(value string, ttl time.Duration) {
 	c.value, c.until = value, time.Now().Add(ttl)
 }
 
+func (c *claims) get() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.value
+}
+
 func (c *claims) setAway(away bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -46,7 +52,9 @@ func (c *claims) DialHook(redis.DialHook) redis.DialHook {
 	return func(context.Context, string, string) (net.Conn, error) { return nil, errAway }
 }
 
-func (c *claims) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook { return next }
+func (c *claims) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
 
 // ProcessHook answers evalsha SHA 1 KEY ID [VALUE TTL].
 func (c *claims) ProcessHook(redis.ProcessHook) redis.ProcessHook {
@@ -95,7 +103,7 @@ func claiming(t *testing.T, test func(t *testing.T, c *claims, rdb redis.Univers
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		c := &claims{}
-		rdb := redis.NewClient(&redis.Options{Addr: "nowhere:1", MaxRetries: -1})
+		rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1})
 		rdb.AddHook(c)
 		test(t, c, rdb)
 		if err := rdb.Close(); err != nil {
@@ -115,8 +123,8 @@ func TestADeadWorkersClaimIsWaitedOut(t *testing.T) {
 		if took := time.Since(began); took < 15*time.Second || took > 16*time.Second {
 			t.Errorf("after %s", took)
 		}
-		if err := s.Release(t.Context()); err != nil || c.value != "" {
-			t.Errorf("%q is left, %v", c.value, err)
+		if err := s.Release(t.Context()); err != nil || c.get() != "" {
+			t.Errorf("%q is left, %v", c.get(), err)
 		}
 	})
 }
@@ -147,6 +155,21 @@ func TestALivingWorkerKeepsOthersOut(t *testing.T) {
 	})
 }
 
+func TestWorkersOfOneNameAreTwo(t *testing.T) {
+	claiming(t, func(t *testing.T, _ *claims, rdb redis.UniversalClient) {
+		first, err := tasks.Claim(t.Context(), rdb, "process 1 on host")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tasks.Claim(t.Context(), rdb, "process 1 on host"); !errors.Is(err, tasks.ErrNotAlone) {
+			t.Error(err)
+		}
+		if err := first.Release(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
 func TestALostClaimIsToldOf(t *testing.T) {
 	claiming(t, func(t *testing.T, c *claims, rdb redis.UniversalClient) {
 		s, err := tasks.Claim(t.Context(), rdb, "first")
@@ -162,8 +185,8 @@ func TestALostClaimIsToldOf(t *testing.T) {
 		case <-time.After(5 * time.Second):
 			t.Error("it does not know")
 		}
-		if err := s.Release(t.Context()); err != nil || c.value != "thief|1" {
-			t.Errorf("the other's claim became %q, %v", c.value, err)
+		if err := s.Release(t.Context()); err != nil || c.get() != "thief|1" {
+			t.Errorf("the other's claim became %q, %v", c.get(), err)
 		}
 	})
 }
@@ -184,7 +207,7 @@ func TestRedisThatWasAwayIsNoLossByItself(t *testing.T) {
 			t.Error(err)
 		default:
 		}
-		if c.value == "" {
+		if c.get() == "" {
 			t.Error("the claim was not renewed")
 		}
 		c.setAway(true)

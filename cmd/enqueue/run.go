@@ -261,7 +261,7 @@ func (j *job) deliver(ctx context.Context, d *delivery, w *engine.Worker) error 
 	if errors.Is(err, errInterrupted) {
 		j.sayf("stopping: requests on their way may end; Ctrl-C again does not wait for them")
 	}
-	if stopping := w.Stop(); err == nil { //nolint:contextcheck // stopping begins when ctx has ended
+	if stopping := w.Stop(); err == nil {
 		err = stopping
 	}
 	if err != nil {

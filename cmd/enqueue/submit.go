@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -205,19 +206,27 @@ func (a *app) progress(total, done int) *report.Progress {
 // noteHandlers keeps which handler URLs each application uses, so that a later
 // run that changes them is warned.
 func noteHandlers(ctx context.Context, base *engine.Base, rep *intake.Report) error {
-	names := make([]string, len(rep.Handlers))
-	for i, h := range rep.Handlers {
-		names[i] = h.Portal
-	}
-	known, err := base.Registry.FindMany(ctx, names)
-	if err != nil {
-		return err
-	}
-	var notes []portals.HandlerNote
-	for _, h := range rep.Handlers {
-		if p, ok := known[h.Portal]; ok {
-			notes = append(notes, portals.HandlerNote{PortalID: p.ID, App: h.Application, Digest: h.Digest})
+	for part := range slices.Chunk(rep.Handlers, notedAtOnce) {
+		names := make([]string, len(part))
+		for i, h := range part {
+			names[i] = h.Portal
+		}
+		known, err := base.Registry.FindMany(ctx, names)
+		if err != nil {
+			return err
+		}
+		var notes []portals.HandlerNote
+		for _, h := range part {
+			if p, ok := known[h.Portal]; ok {
+				notes = append(notes, portals.HandlerNote{PortalID: p.ID, App: h.Application, Digest: h.Digest})
+			}
+		}
+		if err := base.Registry.NoteAllHandlers(ctx, notes); err != nil {
+			return err
 		}
 	}
-	return base.Registry.NoteAllHandlers(ctx, notes)
+	return nil
 }
+
+// notedAtOnce bounds the memory that noting takes.
+const notedAtOnce = 5000

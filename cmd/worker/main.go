@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/url"
 	"os"
 	"os/signal"
@@ -94,39 +95,40 @@ func work(cfg config.Config, inMemory bool, signals <-chan os.Signal, stderr io.
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
-	// A dead worker's claim is waited out for some seconds, and a signal must
-	// end that too.
-	early := make(chan os.Signal, 1)
-	starting := make(chan struct{})
-	forwarded := make(chan struct{})
-	go func() {
-		defer close(forwarded)
-		select {
-		case s := <-signals:
-			cancel(errStopped)
-			early <- s
-		case <-starting:
-		}
-	}()
+	started := watchStart(signals, func() { cancel(errStopped) })
 	base, err := engine.Open(ctx, cfg, cfg.RedisURL)
 	if err != nil {
-		close(starting)
-		<-forwarded
-		return quietly(err)
+		started()
+		return quietly(ctx, err)
 	}
-	defer func() { _ = base.Close() }()
 	w, err := base.StartWorker(ctx, cfg, engine.WorkerOptions{Log: log, Version: version.String()})
-	close(starting)
-	<-forwarded
+	paused := started()
 	if err != nil {
-		return quietly(err)
+		_ = base.Close()
+		return quietly(ctx, err)
 	}
+	if paused {
+		w.Pause()
+		log.Info("worker takes no tasks")
+	}
+	err = serve(ctx, w, cfg, base.String(), signals, log)
+	if !errors.Is(err, errKilled) { // asynq, at work then, would panic without its connections
+		_ = base.Close()
+	}
+	return err
+}
+
+// serve says that the worker lives until it is told to stop, and then stops it.
+func serve(ctx context.Context, w *engine.Worker, cfg config.Config, redis string, signals <-chan os.Signal, log *slog.Logger) error {
 	health, err := serveHealth(cfg.HTTPAddr, w, log)
 	if err != nil {
 		return errors.Join(err, w.Stop())
 	}
-	log.Info("worker started", "redis", base.String(), "http", health.addr, "concurrency", cfg.Concurrency)
-	cause := wait(w, merge(early, signals), log)
+	log.Info("worker started", "redis", redis, "http", health.addr, "concurrency", cfg.Concurrency)
+	var cause error
+	if ctx.Err() == nil { // not told to stop at the last moment of the start
+		cause = wait(w, signals, log)
+	}
 	health.stopping()
 	log.Info("worker stops", "within", cfg.Shutdown)
 	stopped := stopOrKill(w, signals)
@@ -135,27 +137,45 @@ func work(cfg config.Config, inMemory bool, signals <-chan os.Signal, stderr io.
 	return errors.Join(cause, stopped)
 }
 
-// quietly drops the error of a start that was called off.
-func quietly(err error) error {
-	if errors.Is(err, errStopped) {
+// watchStart watches for signals while a worker starts: a dead worker's claim is
+// waited out for some seconds, and a signal must end that too. The function it
+// returns ends the watching, and reports whether the worker is to take no tasks.
+func watchStart(signals <-chan os.Signal, stop func()) (started func() (paused bool)) {
+	done, ended := make(chan struct{}), make(chan struct{})
+	paused := false
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case s := <-signals:
+				if s != syscall.SIGTSTP {
+					stop()
+					return
+				}
+				paused = true
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() bool {
+		close(done)
+		<-ended
+		return paused
+	}
+}
+
+// quietly drops the error of a start that was called off, whatever Redis said
+// of being broken off.
+func quietly(ctx context.Context, err error) error {
+	if errors.Is(context.Cause(ctx), errStopped) {
 		return nil
 	}
 	return err
 }
 
-// merge returns the signals, with one that came early in front.
-func merge(early, signals <-chan os.Signal) <-chan os.Signal {
-	if len(early) == 0 {
-		return signals
-	}
-	return early
-}
-
-// logger is what wait needs of slog.
-type logger interface{ Info(msg string, args ...any) }
-
 // wait returns when the worker is to stop: nil when it was told to.
-func wait(w *engine.Worker, signals <-chan os.Signal, log logger) error {
+func wait(w *engine.Worker, signals <-chan os.Signal, log *slog.Logger) error {
 	for {
 		select {
 		case s := <-signals:
@@ -174,6 +194,9 @@ func wait(w *engine.Worker, signals <-chan os.Signal, log logger) error {
 // some send it to both the process and its group.
 const sameSignal = time.Second
 
+// errKilled ends a worker that was told to stop twice, with its tasks at work.
+var errKilled = errors.New("told to stop twice: tasks in work will be run again by another worker")
+
 // stopOrKill stops the worker; a second signal does not wait for it.
 func stopOrKill(w *engine.Worker, signals <-chan os.Signal) error {
 	stopped := make(chan error, 1)
@@ -185,7 +208,7 @@ func stopOrKill(w *engine.Worker, signals <-chan os.Signal) error {
 			return err
 		case s := <-signals:
 			if s != syscall.SIGTSTP && time.Since(first) > sameSignal {
-				return errors.New("told to stop twice: tasks in work will be run again by another worker")
+				return errKilled
 			}
 		}
 	}

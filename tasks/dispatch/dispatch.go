@@ -169,6 +169,7 @@ func (d *Dispatcher) Do(ctx context.Context, job Job) Result {
 		return deferred(time.Now(), ShuttingDown, nil)
 	case ratelimit.InFlight:
 		return d.inLine(j.Portal, time.Now(), ratelimit.InFlight)
+	default: // it is in
 	}
 	select {
 	case r := <-j.done:

@@ -39,7 +39,7 @@ type process struct {
 
 // peakEvery is how often a process is asked for its peak. The kernel keeps the
 // peak itself, so only what happens in the last moment of a life can be missed.
-const peakEvery = 20 * time.Millisecond
+const peakEvery = 5 * time.Millisecond
 
 // start starts a program. It is killed when ctx ends.
 func start(ctx context.Context, environ []string, path string, args ...string) (*process, error) {
@@ -58,14 +58,14 @@ func start(ctx context.Context, environ []string, path string, args ...string) (
 		tick := time.NewTicker(peakEvery)
 		defer tick.Stop()
 		for {
+			if peak, err := peakOf(p.cmd.Process.Pid); err == nil {
+				p.peak = max(p.peak, peak)
+			}
 			select {
 			case p.err = <-waited:
 				p.took = time.Since(began)
 				return
 			case <-tick.C:
-				if peak, err := peakOf(p.cmd.Process.Pid); err == nil {
-					p.peak = max(p.peak, peak)
-				}
 			}
 		}
 	}()

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -60,7 +61,7 @@ func TestFlagsBeatTheEnvironment(t *testing.T) {
 		switch {
 		case err != nil && (!strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "p w%")):
 			t.Errorf("%s: %v", c.name, err)
-		case err == nil && fmt.Sprint(got.Concurrency) != c.want:
+		case err == nil && strconv.Itoa(got.Concurrency) != c.want:
 			t.Errorf("%s: %d, want %s", c.name, got.Concurrency, c.want)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"iter"
 	"strings"
 	"time"
+	"unique"
 
 	"botfleet/bitrix"
 	"botfleet/bitrix/portals"
@@ -90,8 +91,8 @@ type inspection struct {
 
 	known map[string]*portal // nil value: not known
 	seed  maphash.Seed
-	codes map[uint64]int32 // hash of portal and CODE → row
-	apps  map[uint64]*app  // hash of portal and application
+	codes firstRows       // by hash of portal and CODE
+	apps  map[uint64]*app // hash of portal and application
 }
 
 // portal is what is kept of a portal between rows.
@@ -123,7 +124,7 @@ func Inspect(ctx context.Context, in Rows, dir Portals, o Options) (*Report, err
 	s := &inspection{
 		o: o, portals: dir, report: &Report{Doubles: map[int]int{}}, file: in.Name(),
 		known: map[string]*portal{}, seed: maphash.MakeSeed(),
-		codes: map[uint64]int32{}, apps: map[uint64]*app{},
+		apps: map[uint64]*app{},
 	}
 	rows := make([]rowfile.Row, 0, lookAhead)
 	bytes := 0
@@ -169,6 +170,7 @@ func (s *inspection) lookUp(ctx context.Context, rows []rowfile.Row) error {
 	for i := range rows {
 		name := rows[i].Portal
 		if _, ok := s.known[name]; !ok && name != "" {
+			name = strings.Clone(name) // the row's own may keep its whole line
 			s.known[name] = nil
 			ask = append(ask, name)
 		}
@@ -260,11 +262,8 @@ func (s *inspection) double(row *rowfile.Row) (first int, double bool) {
 		return 0, false
 	}
 	h := s.hash(row.Portal, strings.ToLower(row.Bot.Code))
-	if r, ok := s.codes[h]; ok {
-		return int(r), true
-	}
-	s.codes[h] = int32(row.Number) //nolint:gosec // 2^31 rows do not fit a file that anyone has
-	return 0, false
+	first = int(s.codes.add(h, int32(row.Number))) //nolint:gosec // 2^31 rows do not fit a file that anyone has
+	return first, first > 0
 }
 
 func (s *inspection) hash(parts ...string) uint64 {
@@ -286,7 +285,9 @@ func (s *inspection) application(ctx context.Context, row *rowfile.Row, p *porta
 	if a == nil {
 		a = &app{row: int32(row.Number), handlers: hash} //nolint:gosec // as above
 		s.apps[key] = a
-		digest := shortDigest(set)
+		// Both repeat from portal to portal, and a row's strings may each keep
+		// its whole line.
+		name, digest := unique.Make(name).Value(), unique.Make(shortDigest(set)).Value()
 		s.report.Handlers = append(s.report.Handlers, HandlerSet{Portal: p.Name, Application: name, Digest: digest})
 		if err := s.earlier(ctx, row, p, name, digest); err != nil {
 			return err
