@@ -73,6 +73,10 @@ func orDefault[T comparable](field *T, value T) {
 // maxHeaderBytes bounds the headers of an answer; a portal's are under 4 KB.
 const maxHeaderBytes = 64 << 10
 
+// bufferBytes is each of the two buffers of a connection, of which there may be
+// thousands: a call and its answer fit, and what is longer passes them by.
+const bufferBytes = 2 << 10
+
 // newTransport makes connections for thousands of hosts with few requests each.
 //
 // It uses no proxy, not even the environment's: behind one it would be the
@@ -95,6 +99,8 @@ func newTransport(c Config) *http.Transport {
 		TLSHandshakeTimeout:    c.DialTimeout,
 		ResponseHeaderTimeout:  c.Timeout,
 		MaxResponseHeaderBytes: maxHeaderBytes,
+		ReadBufferSize:         bufferBytes,
+		WriteBufferSize:        bufferBytes,
 		MaxIdleConns:           c.MaxIdleConns,
 		MaxIdleConnsPerHost:    c.MaxIdleConnsPerHost,
 		IdleConnTimeout:        c.IdleTimeout,

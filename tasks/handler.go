@@ -142,8 +142,11 @@ func (h *Handler) carryOut(ctx context.Context, t *asynq.Task, run string, row r
 	}
 	if v.Registered != nil {
 		o.Status, o.BotID, o.Existed, o.How = runs.StatusRegistered, v.Registered.BotID, v.Registered.Existed, runs.HowCreated
-		if v.Registered.Recovered {
+		switch {
+		case v.Registered.Recovered:
 			o.How = runs.HowRecovered
+		case v.Registered.Existed:
+			o.How = runs.HowSkipped // the call changed nothing
 		}
 	} else {
 		o.Status, o.Class, o.Error = runs.StatusDead, v.Dead.Class, &v.Dead.Error

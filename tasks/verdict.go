@@ -5,6 +5,7 @@ package tasks
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"botfleet/bitrix"
@@ -96,7 +97,8 @@ func (p Policy) judgeDeferral(d *dispatch.Deferral, now time.Time) Verdict {
 	over := now.Sub(h.Since) >= p.HoldTTL
 	switch {
 	case d.Reason == ratelimit.Held && over:
-		return dead(string(bitrix.Blocked), "PORTAL_HELD", h.Reason)
+		code, text := holdCode(h.Reason)
+		return dead(string(bitrix.Blocked), code, text)
 	case d.Reason == ratelimit.Silent && over && h.Probes >= p.MaxAttempts:
 		return dead(string(bitrix.Transient), "PORTAL_SILENT",
 			fmt.Sprintf("the portal has not answered since %s (%d probes)", h.Since.UTC().Format(time.RFC3339), h.Probes))
@@ -104,6 +106,15 @@ func (p Policy) judgeDeferral(d *dispatch.Deferral, now time.Time) Verdict {
 		return later(d.Until, "portal held: "+h.Reason)
 	}
 	return later(d.Until, "waits for "+waitText(d.Reason))
+}
+
+// holdCode is the portal's own code that a hold began with, if it did.
+func holdCode(reason string) (code, text string) {
+	code, text, ok := strings.Cut(reason, ": ")
+	if !ok || strings.ContainsAny(code, " \t") {
+		return "PORTAL_HELD", reason
+	}
+	return code, text
 }
 
 // waitText says in words what a row waits for.

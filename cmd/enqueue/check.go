@@ -80,7 +80,7 @@ func (a *app) directory(ctx context.Context, cfg config.Config, in *inputFlags) 
 func (a *app) printCheck(ctx context.Context, cfg config.Config, rows rows, dir intake.Portals) error {
 	p := &findings{w: a.std.out, file: rows.Name()}
 	w := &findings{w: a.std.err, file: rows.Name(), most: shownWarnings, prefix: "warning: "}
-	rep, err := intake.Inspect(ctx, rows, dir, intake.Options{
+	rep, err := lookOver(ctx, rows, dir, intake.Options{
 		BatchSize: effectiveBatch(cfg), Parallel: cfg.PortalParallel,
 		Problem: func(f intake.Finding) error { p.print(f); return nil },
 		Warning: w.print,

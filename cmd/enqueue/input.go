@@ -111,8 +111,8 @@ const (
 func (a *app) inspect(ctx context.Context, cfg config.Config, in rows, dir intake.Portals, skipInvalid bool) (*intake.Report, error) {
 	p := &findings{w: a.std.err, file: in.Name(), most: shownProblems}
 	w := &findings{w: a.std.err, file: in.Name(), most: shownWarnings, prefix: "warning: "}
-	rep, err := intake.Inspect(ctx, in, dir, intake.Options{
-		BatchSize: effectiveBatch(cfg), Parallel: cfg.PortalParallel,
+	rep, err := lookOver(ctx, in, dir, intake.Options{
+		BatchSize: effectiveBatch(cfg), Parallel: cfg.PortalParallel, SkipInvalid: skipInvalid,
 		Problem: func(f intake.Finding) error { p.print(f); return nil },
 		Warning: w.print,
 	})

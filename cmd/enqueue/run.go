@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -20,7 +21,6 @@ import (
 	"botfleet/cmd/internal/embedded"
 	"botfleet/cmd/internal/engine"
 	"botfleet/cmd/internal/redisconn"
-	"botfleet/cmd/internal/report"
 	"botfleet/cmd/internal/version"
 )
 
@@ -108,7 +108,7 @@ func (j *job) run(ctx context.Context, args []string) error {
 	if file != nil {
 		d.skip = func(portal, code string) bool { _, ok := file.Registered(portal, code); return ok }
 	}
-	return errors.Join(j.work(ctx, d, file), s.close())
+	return errors.Join(j.work(ctx, d), s.close())
 }
 
 // open reads the portals and gets Redis, and the sandbox if there is one, ready.
@@ -157,32 +157,28 @@ func (j *job) close() {
 const embeddedWindow = 20_000
 
 // work starts a worker, submits the rows, and follows them to their end.
-func (j *job) work(ctx context.Context, d *delivery, file *report.Output) error {
-	mark, err := j.prepare(ctx, d)
-	if err != nil {
-		return err
-	}
-	kept := 0
-	if d.skip != nil {
-		kept = file.Kept()
-	}
+func (j *job) work(ctx context.Context, d *delivery) error {
 	began := time.Now()
-	d.bar = j.progress(d.report.Rows, kept)
-	log := j.cfg.Logger(d.bar.Log())
+	bar := j.progress(d.report.Rows, 0)
+	defer bar.Done()
 	if !j.cfg.Given["LOG_LEVEL"] {
 		j.cfg.LogLevel = "warn" // every outcome is in the results
-		log = j.cfg.Logger(d.bar.Log())
 	}
+	log := j.cfg.Logger(bar.Log())
 	redisconn.LogTo(log)
 	w, err := j.base.StartWorker(ctx, j.cfg, engine.WorkerOptions{
 		Transport: j.transport, Private: j.private, Log: log, Version: version.String(),
 	})
 	if err != nil {
-		d.bar.Done()
 		return err
 	}
+	mark, err := j.prepare(ctx, d)
+	if err != nil {
+		return errors.Join(err, w.Stop())
+	}
+	d.bar = bar
 	err = j.deliver(ctx, d, w)
-	d.bar.Done()
+	bar.Done()
 	return j.conclude(d, err, mark, began) //nolint:contextcheck // an ended run is told of even when ctx has ended
 }
 
@@ -239,13 +235,11 @@ func (j *job) deliver(ctx context.Context, d *delivery, w *engine.Worker) error 
 		}
 		submitted <- err
 	}()
-	lost := make(chan struct{})
+	watched := make(chan struct{})
 	go func() {
-		defer close(lost)
-		select {
-		case err := <-w.Lost():
+		defer close(watched)
+		if err := j.watch(ctx, d, w); err != nil {
 			cancel(err)
-		case <-ctx.Done():
 		}
 	}()
 	if d.resumed {
@@ -257,7 +251,7 @@ func (j *job) deliver(ctx context.Context, d *delivery, w *engine.Worker) error 
 	err := d.follow(ctx)
 	cancel(err)
 	<-submitted //nolint:errcheck // follow has returned its error, the cause of ctx
-	<-lost
+	<-watched
 	if errors.Is(err, errInterrupted) {
 		j.sayf("stopping: requests on their way may end; Ctrl-C again does not wait for them")
 	}
@@ -271,6 +265,27 @@ func (j *job) deliver(ctx context.Context, d *delivery, w *engine.Worker) error 
 		err = errors.Join(err, d.last(rest))
 	}
 	return err
+}
+
+// sayEvery is how often a person is told what the rest of the rows waits for.
+const sayEvery = 30 * time.Second
+
+// watch tells what rows wait for, until ctx ends or the worker has lost its place.
+func (j *job) watch(ctx context.Context, d *delivery, w *engine.Worker) error {
+	tick := time.NewTicker(sayEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-w.Lost():
+			return err
+		case <-tick.C:
+		}
+		if text := w.Closed(ctx); text != "" && !j.common.quiet {
+			_, _ = fmt.Fprintln(d.bar.Log(), text)
+		}
+	}
 }
 
 // conclude says how it ended, and how to go on.

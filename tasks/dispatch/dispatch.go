@@ -147,14 +147,22 @@ func New(cfg Config) *Dispatcher {
 	return &Dispatcher{cfg: cfg, ctx: ctx, cancel: cancel, lanes: map[string]*lane{}}
 }
 
+// keepBusy is how long the jobs in a lane should keep a slow portal busy: more
+// would hold slots for nothing, and fewer would let it idle between handing
+// jobs back and getting them again.
+const keepBusy = 6 * time.Second
+
 // laneJobs is how many jobs of one portal may be in the process at once: an
-// eighth of the slots, and not more than the portal can take in about longWait,
-// for the rest would hold slots for nothing.
-func (d *Dispatcher) laneJobs(p *portals.Portal) int {
-	soon := longWait.Seconds()*p.Limits.Rate*float64(d.cfg.BatchSize) + float64(p.Limits.Burst+d.cfg.Parallel)
+// eighth of the slots, and not more than the portal can take soon, by its
+// request rate and by how long it works on a row (0: not known).
+func (d *Dispatcher) laneJobs(p *portals.Portal, perRow time.Duration) int {
 	most := max(d.cfg.Slots/8, d.cfg.Parallel)
+	soon := longWait.Seconds()*p.Limits.Rate*float64(d.cfg.BatchSize) + float64(p.Limits.Burst+d.cfg.Parallel)
 	if soon < float64(most) {
-		return max(int(soon), d.cfg.Parallel)
+		most = max(int(soon), d.cfg.Parallel)
+	}
+	if perRow > 0 {
+		most = min(most, max(d.cfg.Parallel*rowsWithin(keepBusy, perRow), 2*d.cfg.Parallel))
 	}
 	return most
 }
@@ -164,11 +172,11 @@ func (d *Dispatcher) laneJobs(p *portals.Portal) int {
 // ambiguous, for its answer may be lost.
 func (d *Dispatcher) Do(ctx context.Context, job Job) Result {
 	j := &pending{Job: job, since: time.Now(), done: make(chan Result, 1)}
-	switch d.enter(j) {
+	switch why, perRow := d.enter(j); why {
 	case ShuttingDown:
 		return deferred(time.Now(), ShuttingDown, nil)
 	case ratelimit.InFlight:
-		return d.inLine(j.Portal, time.Now(), ratelimit.InFlight)
+		return d.inLine(j.Portal, perRow, time.Now(), ratelimit.InFlight)
 	default: // it is in
 	}
 	select {
@@ -180,12 +188,13 @@ func (d *Dispatcher) Do(ctx context.Context, job Job) Result {
 }
 
 // enter puts a job into its portal's lane, which it makes when there is none.
-// It returns why a job may not enter, and None when it has.
-func (d *Dispatcher) enter(j *pending) ratelimit.Reason {
+// It returns why a job may not enter, and None when it has, and how long the
+// portal works on a row.
+func (d *Dispatcher) enter(j *pending) (ratelimit.Reason, time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.draining {
-		return ShuttingDown
+		return ShuttingDown, 0
 	}
 	l := d.lanes[j.Portal.ID]
 	if l == nil {
@@ -193,13 +202,14 @@ func (d *Dispatcher) enter(j *pending) ratelimit.Reason {
 		d.lanes[l.portal] = l
 		d.running.Go(l.run)
 	}
-	if l.jobs >= d.laneJobs(j.Portal) {
-		return ratelimit.InFlight
+	perRow := time.Duration(l.perRow.Load())
+	if l.jobs >= d.laneJobs(j.Portal, perRow) {
+		return ratelimit.InFlight, perRow
 	}
 	l.jobs++
 	l.arrived = append(l.arrived, j)
 	l.nudge()
-	return ratelimit.None
+	return ratelimit.None, perRow
 }
 
 // Drain stops the sending of anything more: jobs that wait, and jobs that come,
@@ -232,13 +242,27 @@ func (d *Dispatcher) Close(ctx context.Context) {
 }
 
 // inLine defers one job to the next place in its portal's line.
-func (d *Dispatcher) inLine(p *portals.Portal, notBefore time.Time, why ratelimit.Reason) Result {
-	at, err := d.cfg.Gate.Place(d.ctx, request(p, 1), notBefore, d.cfg.BatchSize)
+func (d *Dispatcher) inLine(p *portals.Portal, perRow time.Duration, notBefore time.Time, why ratelimit.Reason) Result {
+	at, err := d.cfg.Gate.Place(d.ctx, request(p, 1), notBefore, d.lineBatch(p, perRow))
 	if err != nil {
 		d.cfg.Log.Warn("the gate gave no place in line", "portal", p.Name, "err", err)
 		at = time.Now().Add(longWait)
 	}
 	return deferred(at, why, nil)
+}
+
+// lineBatch is how many rows each request of a portal will carry when rows wait
+// in line: full batches, or what a slow portal gets done of them in time.
+func (d *Dispatcher) lineBatch(p *portals.Portal, perRow time.Duration) int {
+	n := d.cfg.BatchSize
+	if perRow <= 0 {
+		return n
+	}
+	n = min(n, rowsWithin(p.ServerTimeout/batchShare, perRow))
+	if perSecond := float64(d.cfg.Parallel) / perRow.Seconds(); p.Limits.Rate > 0 && perSecond < p.Limits.Rate*float64(n) {
+		n = max(int(perSecond/p.Limits.Rate), 1)
+	}
+	return n
 }
 
 func deferred(until time.Time, why ratelimit.Reason, hold *ratelimit.Hold) Result {

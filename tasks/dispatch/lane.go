@@ -54,18 +54,21 @@ type lane struct {
 	jobs    int        // in the lane: arrived, waiting or in a request
 	arrived []*pending // not yet taken over by run
 
-	wake    chan struct{} // something has changed
-	ended   chan finished
-	waiting []*pending
-	lost    []markedJob          // met a mark, or were sent before: to be looked for on the portal
-	looking bool                 // a look is on its way
-	flights map[uint64]time.Time // requests on their way, by when they began
-	flight  uint64
-	openAt  time.Time // the gate said: not before
-	bound   bool      // a limit binds: what waits now had to wait, and leaves in batches
-	why     ratelimit.Reason
-	hold    *ratelimit.Hold
-	pace    pace
+	perRow atomic.Int64 // pace's, for those who want to enter
+
+	wake     chan struct{} // something has changed
+	ended    chan finished
+	waiting  []*pending
+	lost     []markedJob          // met a mark, or were sent before: to be looked for on the portal
+	looking  bool                 // a look is on its way
+	flights  map[uint64]time.Time // requests on their way, by when they began
+	flight   uint64
+	openAt   time.Time // the gate said: not before
+	bound    bool      // a limit binds: what waits now had to wait, and leaves in batches
+	why      ratelimit.Reason
+	hold     *ratelimit.Hold
+	pace     pace
+	progress time.Time // when the portal last got something done
 }
 
 // finished is a request's end, as its lane hears of it.
@@ -172,7 +175,11 @@ func (l *lane) landed(f finished) {
 	if f.look {
 		l.looking = false
 	}
-	l.pace.learn(f.rows, f.took)
+	if f.rows > 0 {
+		l.progress = time.Now()
+		l.pace.learn(f.rows, f.took)
+		l.perRow.Store(int64(l.pace.perRow))
+	}
 	// Back in front: they have waited longest.
 	l.waiting = append(f.again, l.waiting...)
 	if l.why == ratelimit.InFlight {
@@ -189,7 +196,10 @@ func (l *lane) step(now time.Time) time.Duration {
 			if !l.worthWaiting(now, wait) {
 				continue
 			}
-			return min(wait, l.patience(now))
+			if l.why == ratelimit.InFlight {
+				wait = min(wait, l.patience(now))
+			}
+			return wait
 		}
 		l.send(l.choose(), now)
 		now = time.Now()
@@ -215,9 +225,15 @@ func (l *lane) closedFor(now time.Time) time.Duration {
 	return 0
 }
 
-// patience is how long until the oldest waiting job has waited long enough.
+// patience is how long the oldest waiting job may still wait for requests on
+// their way. A portal that gets things done, if slowly, is waited for; one
+// that does not is not.
 func (l *lane) patience(now time.Time) time.Duration {
-	return max(longWait-now.Sub(l.waiting[0].since), time.Millisecond)
+	since := l.waiting[0].since
+	if l.progress.After(since) {
+		since = l.progress
+	}
+	return longWait + min(l.pace.perRequest, keepBusy) - now.Sub(since)
 }
 
 // worthWaiting reports whether the waiting jobs may stay in the lane for wait.
@@ -228,7 +244,7 @@ func (l *lane) worthWaiting(now time.Time, wait time.Duration) bool {
 		l.handBackAll(l.openAt, l.why)
 		return false
 	case ratelimit.InFlight:
-		if now.Sub(l.waiting[0].since) < longWait {
+		if l.patience(now) > 0 {
 			return true
 		}
 		l.handBackOld(now, l.afterFlights(now))
@@ -282,7 +298,7 @@ func (l *lane) handBackOld(now, notBefore time.Time) {
 			keep = append(keep, j)
 			continue
 		}
-		j.end(l.d.inLine(j.Portal, notBefore, l.why))
+		j.end(l.d.inLine(j.Portal, l.pace.perRow, notBefore, l.why))
 	}
 	l.left(len(l.waiting) - len(keep))
 	clear(l.waiting[len(keep):])

@@ -1,13 +1,15 @@
-// How many rows a lane puts into one batch.
+// How fast a portal is, as a lane learns it: how many rows make a batch, and
+// how many jobs keep the portal busy.
 
 package dispatch
 
 import "time"
 
-// pace learns how long a portal works on one row, so that a batch ends well
-// before the portal cuts a request off.
+// pace learns how long a portal works on one row and on one request, so that a
+// batch ends well before the portal cuts a request off. Both are moving means,
+// and 0 while nothing is known.
 type pace struct {
-	perRow time.Duration // moving mean; 0 while nothing is known
+	perRow, perRequest time.Duration
 }
 
 const (
@@ -25,12 +27,15 @@ func (p *pace) learn(rows int, took time.Duration) {
 	if rows <= 0 {
 		return
 	}
-	each := took / time.Duration(rows)
-	if p.perRow == 0 {
-		p.perRow = max(each, 1)
-		return
+	p.perRow = mean(p.perRow, took/time.Duration(rows))
+	p.perRequest = mean(p.perRequest, took)
+}
+
+func mean(known, measured time.Duration) time.Duration {
+	if known == 0 {
+		return max(measured, 1)
 	}
-	p.perRow = max(time.Duration(paceWeight*float64(p.perRow)+(1-paceWeight)*float64(each)), 1)
+	return max(time.Duration(paceWeight*float64(known)+(1-paceWeight)*float64(measured)), 1)
 }
 
 // rows is how many rows may travel together to a portal that works at most
@@ -39,5 +44,8 @@ func (p *pace) rows(serverTimeout time.Duration) int {
 	if p.perRow == 0 {
 		return firstRows
 	}
-	return max(int(serverTimeout/batchShare/p.perRow), 1)
+	return rowsWithin(serverTimeout/batchShare, p.perRow)
 }
+
+// rowsWithin is how many rows of perRow fit into d, at least 1.
+func rowsWithin(d, perRow time.Duration) int { return max(int(d/perRow), 1) }

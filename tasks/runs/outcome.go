@@ -41,7 +41,7 @@ const (
 	HowCreated   = "created"   // by its own call
 	HowRecovered = "recovered" // its call's answer was lost; the bot was found afterwards
 	HowUpdated   = "updated"   // it existed and was brought up to date
-	HowSkipped   = "skipped"   // an earlier submission had registered it
+	HowSkipped   = "skipped"   // it was there before, by an earlier submission or otherwise
 )
 
 // Outcome is the one end of a row.

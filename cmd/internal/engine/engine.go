@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -263,6 +264,42 @@ func (w *Worker) refresh(ctx context.Context) error {
 // Lost receives an error when the worker must stop at once, because another
 // has taken its place.
 func (w *Worker) Lost() <-chan error { return w.solo.Lost() }
+
+// namedPortals is how many closed portals Closed names.
+const namedPortals = 5
+
+// Closed says in one line which portals get no requests now, and why; "" when
+// all of them do.
+func (w *Worker) Closed(ctx context.Context) string {
+	names := map[ratelimit.Reason][]string{}
+	for _, p := range w.gate.Closed() {
+		name := p.Portal
+		if known, err := w.cache.Get(ctx, p.Portal); err == nil {
+			name = known.Name
+		}
+		names[p.Closed] = append(names[p.Closed], name)
+	}
+	var parts []string
+	for _, why := range []ratelimit.Reason{ratelimit.Silent, ratelimit.Refused, ratelimit.Held} {
+		all := names[why]
+		if len(all) == 0 {
+			continue
+		}
+		more := ""
+		if len(all) > namedPortals {
+			more = fmt.Sprintf(" and %d more", len(all)-namedPortals)
+			all = all[:namedPortals]
+		}
+		parts = append(parts, closedWords[why]+" "+strings.Join(all, ", ")+more)
+	}
+	return strings.Join(parts, "; ")
+}
+
+var closedWords = map[ratelimit.Reason]string{
+	ratelimit.Silent:  "not answering, asked again from time to time:",
+	ratelimit.Refused: "refusing for their limits, left alone for a while:",
+	ratelimit.Held:    "held until new credentials come or somebody releases them:",
+}
 
 // Pause stops taking tasks; those in work go on.
 func (w *Worker) Pause() { w.tasks.Pause() }

@@ -26,6 +26,20 @@ func (f *firstRows) add(hash uint64, row int32) (first int32) {
 	return t.put(hash, row)
 }
 
+// first returns the row that was added with this hash, or 0.
+func (f *firstRows) first(hash uint64) int32 {
+	t := &f.parts[hash>>56]
+	if t.used == 0 {
+		return 0
+	}
+	for i := hash % uint64(len(t.rows)); t.rows[i] != 0; i = (i + 1) % uint64(len(t.rows)) {
+		if t.hashes[i] == hash {
+			return t.rows[i]
+		}
+	}
+	return 0
+}
+
 func (t *hashTable) put(hash uint64, row int32) (first int32) {
 	for i := hash % uint64(len(t.rows)); ; i = (i + 1) % uint64(len(t.rows)) {
 		switch {

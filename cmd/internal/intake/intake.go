@@ -40,6 +40,8 @@ type Rows interface {
 type Options struct {
 	BatchSize int // rows a request may carry
 	Parallel  int // requests of one portal on their way at once
+	// SkipInvalid: invalid rows will be left out, and so are no row's double.
+	SkipInvalid bool
 	// Problem and Warning are told of each finding as it is found. Problem may
 	// return an error to stop.
 	Problem func(Finding) error
@@ -230,7 +232,7 @@ func (s *inspection) problems(row *rowfile.Row) []bitrix.Problem {
 	if readable(row) {
 		problems = append(problems, row.Bot.Validate(rules)...)
 	}
-	if first, double := s.double(row); double {
+	if first, double := s.double(row, len(problems) == 0 || !s.o.SkipInvalid); double {
 		s.report.Doubles[row.Number] = first
 		problems = append(problems, DoubleProblem(first))
 	}
@@ -256,13 +258,18 @@ func DoubleProblem(first int) bitrix.Problem {
 	}
 }
 
-// double reports whether an earlier row has this one's portal and CODE.
-func (s *inspection) double(row *rowfile.Row) (first int, double bool) {
+// double reports whether an earlier row has this one's portal and CODE. A row
+// that will not be queued (takes is false) does not take them.
+func (s *inspection) double(row *rowfile.Row, takes bool) (first int, double bool) {
 	if row.Portal == "" || strings.TrimSpace(row.Bot.Code) == "" {
 		return 0, false
 	}
 	h := s.hash(row.Portal, strings.ToLower(row.Bot.Code))
-	first = int(s.codes.add(h, int32(row.Number))) //nolint:gosec // 2^31 rows do not fit a file that anyone has
+	if takes {
+		first = int(s.codes.add(h, int32(row.Number))) //nolint:gosec // 2^31 rows do not fit a file that anyone has
+	} else {
+		first = int(s.codes.first(h))
+	}
 	return first, first > 0
 }
 
