@@ -256,7 +256,7 @@ func (l *lane) putOff(jobs []markedJob, dec ratelimit.Decision) {
 		case dec.Hold != nil:
 			j.end(deferred(dec.Until, dec.Reason, dec.Hold))
 		case j.until.IsZero():
-			j.end(l.d.inLine(j.Portal, l.pace.perRow, dec.Until, dec.Reason))
+			j.end(l.d.inLine(j.Portal, l.pace.perRow(), dec.Until, dec.Reason))
 		default:
 			marked = append(marked, j)
 			continue

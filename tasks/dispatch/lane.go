@@ -178,7 +178,7 @@ func (l *lane) landed(f finished) {
 	if f.rows > 0 {
 		l.progress = time.Now()
 		l.pace.learn(f.rows, f.took)
-		l.perRow.Store(int64(l.pace.perRow))
+		l.perRow.Store(int64(l.pace.perRow()))
 	}
 	// Back in front: they have waited longest.
 	l.waiting = append(f.again, l.waiting...)
@@ -233,7 +233,7 @@ func (l *lane) patience(now time.Time) time.Duration {
 	if l.progress.After(since) {
 		since = l.progress
 	}
-	return longWait + min(l.pace.perRequest, keepBusy) - now.Sub(since)
+	return longWait + min(l.pace.request, keepBusy) - now.Sub(since)
 }
 
 // worthWaiting reports whether the waiting jobs may stay in the lane for wait.
@@ -298,7 +298,7 @@ func (l *lane) handBackOld(now, notBefore time.Time) {
 			keep = append(keep, j)
 			continue
 		}
-		j.end(l.d.inLine(j.Portal, l.pace.perRow, notBefore, l.why))
+		j.end(l.d.inLine(j.Portal, l.pace.perRow(), notBefore, l.why))
 	}
 	l.left(len(l.waiting) - len(keep))
 	clear(l.waiting[len(keep):])
@@ -310,7 +310,8 @@ func (l *lane) handBackOld(now, notBefore time.Time) {
 func (l *lane) choose() []*pending {
 	most := 1
 	if l.bound || l.d.cfg.Batching == Always {
-		most = min(l.d.cfg.BatchSize, l.pace.rows(l.waiting[0].Portal.ServerTimeout))
+		p := l.waiting[0].Portal
+		most = min(l.d.cfg.BatchSize, l.pace.rows(p.ServerTimeout), l.pace.enough(p.Limits.Rate, l.d.cfg.Parallel))
 	}
 	n, bytes := 0, 0
 	for _, j := range l.waiting {

@@ -3,18 +3,24 @@
 
 package dispatch
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
-// pace learns how long a portal works on one row and on one request, so that a
-// batch ends well before the portal cuts a request off. Both are moving means,
-// and 0 while nothing is known.
+// pace learns how long a portal takes: for a request with one row, for each
+// further row of a batch, and for a request on the whole. All are moving means,
+// and 0 while nothing is known. One row alone says little of what a batch
+// takes: most of its time may be the way there and back.
 type pace struct {
-	perRow, perRequest time.Duration
+	single, further, request time.Duration
 }
 
 const (
-	// firstRows is how many rows travel together while nothing is known.
-	firstRows = 5
+	// firstRows is how many rows travel together at most while nothing is known
+	// of batches, and firstLength how long they are meant to take.
+	firstRows   = 5
+	firstLength = time.Second
 	// batchShare: a batch is meant to end within this share of the time after
 	// which the portal cuts it off (20 of 60 s).
 	batchShare = 3
@@ -27,8 +33,25 @@ func (p *pace) learn(rows int, took time.Duration) {
 	if rows <= 0 {
 		return
 	}
-	p.perRow = mean(p.perRow, took/time.Duration(rows))
-	p.perRequest = mean(p.perRequest, took)
+	p.request = mean(p.request, took)
+	if rows == 1 {
+		p.single = mean(p.single, took)
+		return
+	}
+	each := took / time.Duration(rows)
+	if p.single > 0 {
+		// A single call that was slow by chance must not make a row look free.
+		each = max((took-p.single)/time.Duration(rows-1), each/4)
+	}
+	p.further = mean(p.further, each)
+}
+
+// perRow is how long the portal works on a row, as far as can be told.
+func (p *pace) perRow() time.Duration {
+	if p.further > 0 {
+		return p.further
+	}
+	return p.single
 }
 
 func mean(known, measured time.Duration) time.Duration {
@@ -41,10 +64,27 @@ func mean(known, measured time.Duration) time.Duration {
 // rows is how many rows may travel together to a portal that works at most
 // serverTimeout on a request; at least 1.
 func (p *pace) rows(serverTimeout time.Duration) int {
-	if p.perRow == 0 {
-		return firstRows
+	switch {
+	case p.further > 0:
+		return rowsWithin(serverTimeout/batchShare, p.further)
+	case p.single > 0:
+		return min(max(rowsWithin(firstLength, p.single), 2), firstRows)
 	}
-	return rowsWithin(serverTimeout/batchShare, p.perRow)
+	return firstRows
+}
+
+// enough is how many rows make a batch that gives the portal all the work it
+// can get done: more would only make requests longer. It must be enough for
+// parallel requests, begun at rate a second, to keep the portal at work, and for
+// the rows of a request to outweigh the way there and back.
+func (p *pace) enough(rate float64, parallel int) int {
+	if p.further == 0 || !(rate > 0) {
+		return math.MaxInt
+	}
+	const outweigh = 4 // a fifth of the time may go to the way
+	byRate := float64(parallel) / (p.further.Seconds() * rate)
+	byWay := outweigh * float64(max(p.single-p.further, 0)) / float64(p.further)
+	return int(min(max(byRate, byWay), math.MaxInt32)) + 1
 }
 
 // rowsWithin is how many rows of perRow fit into d, at least 1.

@@ -35,9 +35,8 @@ const (
 )
 
 const (
-	bigPortals = 1000
-	perPortal  = 5
-	bigRows    = bigPortals * perPortal
+	perPortal = 5
+	bigRows   = bigPortals * perPortal
 	// serverTimeout is how long these portals may work on a request. With the
 	// request timeout of bigSettings a lost call is certain to be over after
 	// 2 s + 0.5 s + 5 s.
