@@ -76,15 +76,20 @@ func (p *pace) rows(serverTimeout time.Duration) int {
 // enough is how many rows make a batch that gives the portal all the work it
 // can get done: more would only make requests longer. It must be enough for
 // parallel requests, begun at rate a second, to keep the portal at work, and for
-// the rows of a request to outweigh the way there and back.
+// the rows of a request to outweigh the way there and back. A request that stays
+// short all the same may be larger: each one costs both sides something.
 func (p *pace) enough(rate float64, parallel int) int {
 	if p.further == 0 || !(rate > 0) {
 		return math.MaxInt
 	}
-	const outweigh = 4 // a fifth of the time may go to the way
+	const (
+		outweigh = 4 // a fifth of the time may go to the way
+		short    = 100 * time.Millisecond
+	)
 	byRate := float64(parallel) / (p.further.Seconds() * rate)
 	byWay := outweigh * float64(max(p.single-p.further, 0)) / float64(p.further)
-	return int(min(max(byRate, byWay), math.MaxInt32)) + 1
+	bySize := float64(short) / float64(p.further)
+	return int(min(max(byRate, byWay, bySize), math.MaxInt32)) + 1
 }
 
 // rowsWithin is how many rows of perRow fit into d, at least 1.

@@ -12,8 +12,9 @@ if s == 'r' then return 'same' end
 local value = ARGV[3] .. ARGV[2] .. '|' .. ident .. '|' .. ARGV[4]
 if cur == value then return 'same' end
 redis.call('HSET', KEYS[2], ARGV[1], value)
-redis.call('HINCRBY', KEYS[1], name[s], -1)
+local left = redis.call('HINCRBY', KEYS[1], name[s], -1)
 redis.call('HINCRBY', KEYS[1], name[ARGV[3]], 1)
 redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[5], '*', ARGV[1], value)
-if (tonumber(redis.call('HGET', KEYS[1], 'waiting')) or 0) == 0 then return 'ok!' end
+if s ~= 'w' then left = tonumber(redis.call('HGET', KEYS[1], 'waiting')) or 0 end
+if left == 0 then return 'ok!' end
 return 'ok'

@@ -45,9 +45,10 @@ func (b *bench) pipeline(ctx context.Context) ([]figure, error) {
 	}
 	ways := []*way{
 		{what: "pipeline, portals over HTTP", least: leastPipeline, http: true, batch: "auto"},
-		{what: "pipeline, over HTTP, single calls only", http: true, batch: "off"},
+		{what: "pipeline, over HTTP, BATCH=off", http: true, batch: "off"},
+		{what: "pipeline, over HTTP, BATCH=always", http: true, batch: "always"},
 		{what: "pipeline, answers without connections", batch: "auto"},
-		{what: "pipeline, without connections, single calls only", batch: "off"},
+		{what: "pipeline, without connections, BATCH=always", batch: "always"},
 	}
 	for round := range b.rounds {
 		for _, y := range ways {
@@ -118,7 +119,7 @@ func (b *bench) pipelineOnce(ctx context.Context, y *way, w workload, portals *a
 		transport = portals
 	}
 	portals.reset()
-	endProfile, err := b.profile(strings.NewReplacer(" ", "-", ",", "").Replace(y.what))
+	endProfile, err := b.profile(strings.NewReplacer(" ", "-", ",", "", "=", "-").Replace(y.what))
 	if err != nil {
 		return spent{}, err
 	}
