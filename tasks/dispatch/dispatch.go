@@ -130,7 +130,8 @@ type Dispatcher struct {
 	mu       sync.Mutex
 	lanes    map[string]*lane
 	draining bool
-	running  sync.WaitGroup // lanes and their requests
+	crew     *crew // of lanes and their requests
+	ended    sync.Once
 }
 
 // New returns a dispatcher that is ready for jobs.
@@ -144,7 +145,7 @@ func New(cfg Config) *Dispatcher {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	return &Dispatcher{cfg: cfg, ctx: ctx, cancel: cancel, lanes: map[string]*lane{}}
+	return &Dispatcher{cfg: cfg, ctx: ctx, cancel: cancel, lanes: map[string]*lane{}, crew: newCrew()}
 }
 
 // keepBusy is how long the jobs in a lane should keep a slow portal busy: more
@@ -200,7 +201,7 @@ func (d *Dispatcher) enter(j *pending) (ratelimit.Reason, time.Duration) {
 	if l == nil {
 		l = newLane(d, j.Portal.ID)
 		d.lanes[l.portal] = l
-		d.running.Go(l.run)
+		d.crew.run(l.run)
 	}
 	perRow := time.Duration(l.perRow.Load())
 	if l.jobs >= d.laneJobs(j.Portal, perRow) {
@@ -229,7 +230,7 @@ func (d *Dispatcher) Close(ctx context.Context) {
 	d.Drain()
 	idle := make(chan struct{})
 	go func() {
-		d.running.Wait()
+		d.ended.Do(d.crew.finish)
 		close(idle)
 	}()
 	select {

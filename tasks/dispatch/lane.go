@@ -403,7 +403,7 @@ func (l *lane) start(request func(id uint64) finished) {
 	l.flight++
 	id := l.flight
 	l.flights[id] = time.Now()
-	l.d.running.Go(func() { l.ended <- request(id) })
+	l.d.crew.run(func() { l.ended <- request(id) })
 }
 
 // markedJob is a job whose CODE bears another request's mark until a time. The

@@ -29,7 +29,8 @@ type workload struct {
 	rows    []tasks.Registration
 }
 
-// newWorkload makes n rows, in turn for each of the portals.
+// newWorkload makes n rows, portal by portal, as a file that is sorted by portal
+// has them.
 func newWorkload(webhooks []string, n int) (workload, error) {
 	w := workload{rows: make([]tasks.Registration, n)}
 	for _, raw := range webhooks {
@@ -44,7 +45,7 @@ func newWorkload(webhooks []string, n int) (workload, error) {
 		})
 	}
 	for i := range w.rows {
-		w.rows[i] = tasks.Registration{Row: i + 1, Portal: w.entries[i%len(w.entries)].Name, Bot: bitrix.Bot{
+		w.rows[i] = tasks.Registration{Row: i + 1, Portal: w.entries[i*len(w.entries)/n].Name, Bot: bitrix.Bot{
 			Code: fmt.Sprintf("helper%06d", i), Type: "B", EventHandler: "https://bots.example.com/events",
 			Properties: bitrix.Properties{Name: fmt.Sprintf("Helper %d", i), Color: "AZURE", WorkPosition: "Answers everyday questions"},
 		}}
