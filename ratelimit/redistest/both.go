@@ -30,6 +30,7 @@ func Client(tb testing.TB, url string) redis.UniversalClient {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	o.ContextTimeoutEnabled = true
 	client := redis.NewClient(o)
 	tb.Cleanup(func() { _ = client.Close() })
 	return client

@@ -200,7 +200,11 @@ func (s *Server) endLocked(kill bool) {
 
 // Freeze stops the server's process from running without ending it: its
 // connections stay open and silent. Thaw lets it go on.
-func (s *Server) Freeze() { s.signal(freeze) }
+func (s *Server) Freeze() {
+	s.tb.Helper()
+	s.signal(freeze)
+	s.awaitStopped(s.cmd.Process.Pid)
+}
 
 // Thaw ends a Freeze.
 func (s *Server) Thaw() { s.signal(thaw) }

@@ -3,8 +3,11 @@
 package redistest
 
 import (
+	"bytes"
+	"fmt"
 	"os"
 	"syscall"
+	"time"
 )
 
 const (
@@ -22,5 +25,31 @@ func (s *Server) signal(sig os.Signal) {
 	}
 	if err := s.cmd.Process.Signal(sig); err != nil {
 		s.tb.Fatalf("signal redis-server: %v", err)
+	}
+}
+
+// stopped reports whether a process has stopped, where the system tells; the
+// signal alone only asks it to.
+func stopped(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return true // no such file system
+	}
+	_, after, _ := bytes.Cut(stat, []byte(") "))
+	return bytes.HasPrefix(after, []byte("T"))
+}
+
+// awaitStopped waits until a process has stopped.
+func (s *Server) awaitStopped(pid int) {
+	s.tb.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(5 * time.Second)
+	for !stopped(pid) {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			s.tb.Fatal("redis-server does not stop running 5 s after SIGSTOP")
+		}
 	}
 }
