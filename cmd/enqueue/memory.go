@@ -17,6 +17,10 @@ const frugalGC = 40
 // lookOver is intake.Inspect with little garbage around it.
 func lookOver(ctx context.Context, in rows, dir intake.Portals, o intake.Options) (*intake.Report, error) {
 	usual := debug.SetGCPercent(frugalGC)
-	defer debug.SetGCPercent(usual)
-	return intake.Inspect(ctx, in, dir, o)
+	rep, err := intake.Inspect(ctx, in, dir, o)
+	// What was remembered is not needed any more, and must not count as what
+	// the heap may double from.
+	debug.FreeOSMemory()
+	debug.SetGCPercent(usual)
+	return rep, err
 }
