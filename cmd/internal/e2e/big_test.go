@@ -306,9 +306,11 @@ func TestFiveThousandRows(t *testing.T) {
 	far.check(t, apartResults)
 	worker.stop(20 * time.Second)
 
-	others := ill.othersTook(aloneResults)
+	// The two shared a machine that does not divide itself evenly: what silent
+	// portals cost is told from that only beyond a share of the whole.
+	others, most := ill.othersTook(aloneResults), took+took/4+2*time.Second
 	t.Logf("rows on healthy portals took %v, and %v where no portal was ill", others, took)
-	if others > took+2*time.Second {
+	if others > most {
 		t.Errorf("rows on healthy portals took %v, and %v where no portal was ill", others, took)
 	}
 	if diff := cmp.Diff(ill.fates(aloneResults), far.fates(apartResults)); diff != "" {
