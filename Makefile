@@ -48,7 +48,7 @@ fuzz: ## run each fuzz target for FUZZTIME (5s)
 	done
 
 .PHONY: bench
-bench: redis ## measure the whole pipeline beside bare asynq; options in ARGS
+bench: redis ## measure against bare asynq and against the portals' limits; options in ARGS
 	go run ./cmd/internal/bench $(ARGS)
 
 # The limit is for the command once it is built, so a first call builds it.

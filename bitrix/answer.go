@@ -10,6 +10,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // answer is a success.
@@ -56,16 +57,34 @@ func parseEnvelope(body []byte) (env envelope, code string) {
 	if body[0] != '{' {
 		return envelope{}, CodeNotJSON
 	}
-	if err := json.Unmarshal(body, &env); err != nil {
+	if !json.Valid(body) {
 		if truncated(body) {
 			return envelope{}, CodeTruncated
 		}
 		return envelope{}, CodeNotJSON
 	}
+	env = readEnvelope(body)
 	if env.Result == nil && !present(env.Error) && !present(env.Description) {
 		return envelope{}, CodeNotJSON
 	}
 	return env, ""
+}
+
+// readEnvelope takes an answer apart.
+func readEnvelope(body []byte) (env envelope) {
+	eachMember(body, func(key string, value json.RawMessage) {
+		switch {
+		case strings.EqualFold(key, "result"):
+			env.Result = value
+		case strings.EqualFold(key, "error"):
+			env.Error = value
+		case strings.EqualFold(key, "error_description"):
+			env.Description = value
+		case strings.EqualFold(key, "time"):
+			env.Time = value
+		}
+	})
+	return env
 }
 
 // truncated reports whether a JSON text would be one with more after it.
@@ -130,6 +149,9 @@ func scalar(raw json.RawMessage) string {
 	}
 	switch raw[0] {
 	case '"':
+		if inner := raw[1:max(len(raw)-1, 1)]; plain(inner) {
+			return string(inner)
+		}
 		var text string
 		if json.Unmarshal(raw, &text) != nil {
 			return ""
@@ -139,6 +161,16 @@ func scalar(raw json.RawMessage) string {
 		return ""
 	}
 	return string(raw)
+}
+
+// plain reports whether the inside of a JSON string means itself.
+func plain(inner []byte) bool {
+	for _, c := range inner {
+		if c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
 }
 
 // parseID reads a positive identifier and says whether it was in quotes.

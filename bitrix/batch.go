@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"strconv"
 	"strings"
 )
 
@@ -46,11 +47,31 @@ type CommandAnswer struct {
 //
 // The letter keeps PHP from taking the keys for a list's; two digits keep the
 // commands in order, as JSON objects are written sorted.
-func BatchKey(i int) string { return fmt.Sprintf("r%02d", i) }
+func BatchKey(i int) string {
+	if i >= 0 && i < 100 {
+		return string([]byte{'r', byte('0' + i/10), byte('0' + i%10)})
+	}
+	return fmt.Sprintf("r%02d", i)
+}
 
 // RegisterCommand is imbot.register as a command.
 func RegisterCommand(b *Bot) Command {
 	return Command{Method: MethodRegister, Params: b.form("", "")}
+}
+
+// registerText is RegisterCommand as a batch carries it, without the detour of a map.
+func registerText(b *Bot) string {
+	text := append(make([]byte, 0, 256), MethodRegister...)
+	mark := byte('?')
+	for _, p := range b.params() {
+		if p.value == "" {
+			continue
+		}
+		text = append(append(text, mark), url.QueryEscape(p.key)...)
+		text = append(append(text, '='), url.QueryEscape(p.value)...)
+		mark = '&'
+	}
+	return string(text)
 }
 
 // UpdateCommand is imbot.update as a command. botID is a number, or a
@@ -131,70 +152,111 @@ func holdsReference(s string) bool {
 // the commands' order. The error is nil or an [*Error] of the whole batch;
 // of the commands of a batch that broke off, some may have been done.
 func (c *Client) Batch(ctx context.Context, a Access, commands []Command) ([]CommandAnswer, Time, error) {
-	k := &call{access: a, method: MethodBatch}
-	if len(commands) == 0 {
-		return nil, Time{}, nil
-	}
-	if len(commands) > MaxBatch {
-		return nil, Time{}, k.fail(Validation, CodeBadCall,
-			fmt.Sprintf("%d commands in a batch; at most %d are allowed", len(commands), MaxBatch), nil)
-	}
-	var params struct {
-		Halt int               `json:"halt"`
-		Cmd  map[string]string `json:"cmd"`
-	}
-	params.Cmd = make(map[string]string, len(commands))
+	lines := make([]line, len(commands))
 	for i, command := range commands {
 		if !methodName(command.Method) {
+			k := &call{access: a, method: MethodBatch}
 			return nil, Time{}, k.fail(Validation, CodeBadCall, "a command's method is not the name of one", nil)
 		}
-		params.Cmd[BatchKey(i)] = command.text()
+		lines[i] = line{command.Method, command.text()}
 	}
-	ans, err := c.do(ctx, a, MethodBatch, params)
+	return c.batch(ctx, a, lines)
+}
+
+// line is a command as a batch carries it. Its text is of letters, digits and
+// what escapes them, so that JSON may quote it as it is.
+type line struct{ method, text string }
+
+func (c *Client) batch(ctx context.Context, a Access, lines []line) ([]CommandAnswer, Time, error) {
+	k := &call{access: a, method: MethodBatch}
+	if len(lines) == 0 {
+		return nil, Time{}, nil
+	}
+	if len(lines) > MaxBatch {
+		return nil, Time{}, k.fail(Validation, CodeBadCall,
+			fmt.Sprintf("%d commands in a batch; at most %d are allowed", len(lines), MaxBatch), nil)
+	}
+	ans, err := c.do(ctx, a, MethodBatch, batchBody(lines))
 	if err != nil {
 		return nil, Time{}, err
 	}
-	answers, ok := parseBatch(a, ans.result, commands)
+	answers, ok := parseBatch(a, ans.result, lines)
 	if !ok {
 		return nil, Time{}, k.unexpected("the answer is not that of a batch")
 	}
 	return answers, ans.time, nil
 }
 
+// batchBody is the JSON object of a batch.
+func batchBody(lines []line) object {
+	size := len(`{"halt":0,"cmd":{}}`)
+	for _, l := range lines {
+		size += len(l.text) + len(`"r00":"",`)
+	}
+	body := append(make([]byte, 0, size), `{"halt":0,"cmd":{`...)
+	for i, l := range lines {
+		if i > 0 {
+			body = append(body, ',')
+		}
+		body = append(body, '"')
+		body = append(body, BatchKey(i)...)
+		body = append(body, `":"`...)
+		body = append(body, l.text...)
+		body = append(body, '"')
+	}
+	return append(body, "}}"...)
+}
+
 // parseBatch reads the maps of a batch's answer. Each may be an empty list.
-func parseBatch(a Access, raw json.RawMessage, commands []Command) ([]CommandAnswer, bool) {
-	outer, ok := phpMap(raw)
-	if !ok {
+func parseBatch(a Access, raw json.RawMessage, lines []line) ([]CommandAnswer, bool) {
+	parts := make([]struct{ result, failure, time json.RawMessage }, len(lines))
+	ok := true
+	each := func(part json.RawMessage, set func(i int, value json.RawMessage)) {
+		ok = ok && (!present(part) || isList(part) || eachMember(part, func(key string, value json.RawMessage) {
+			if i, known := batchIndex(key); known && i < len(parts) {
+				set(i, value)
+			}
+		}))
+	}
+	whole := eachMember(raw, func(key string, part json.RawMessage) {
+		switch key {
+		case "result":
+			each(part, func(i int, value json.RawMessage) { parts[i].result = value })
+		case "result_error":
+			each(part, func(i int, value json.RawMessage) { parts[i].failure = value })
+		case "result_time":
+			each(part, func(i int, value json.RawMessage) { parts[i].time = value })
+		}
+	})
+	if !ok || !whole && !isList(raw) {
 		return nil, false
 	}
-	results, ok1 := innerMap(outer["result"])
-	failures, ok2 := innerMap(outer["result_error"])
-	times, ok3 := innerMap(outer["result_time"])
-	if !ok1 || !ok2 || !ok3 {
-		return nil, false
-	}
-	answers := make([]CommandAnswer, len(commands))
-	for i, command := range commands {
-		key := BatchKey(i)
-		k := &call{access: a, method: command.Method}
-		result, done := results[key]
-		failure, failed := failures[key]
+	answers := make([]CommandAnswer, len(lines))
+	for i, p := range parts {
 		switch {
-		case failed:
-			answers[i] = CommandAnswer{Ran: true, Err: k.commandError(failure), Time: parseTime(times[key])}
-		case done:
-			answers[i] = CommandAnswer{Ran: true, Result: result, Time: parseTime(times[key])}
+		case p.failure != nil:
+			k := &call{access: a, method: lines[i].method}
+			answers[i] = CommandAnswer{Ran: true, Err: k.commandError(p.failure), Time: parseTime(p.time)}
+		case p.result != nil:
+			answers[i] = CommandAnswer{Ran: true, Result: p.result, Time: parseTime(p.time)}
 		}
 	}
 	return answers, true
 }
 
-// innerMap is phpMap for a part that may be missing.
-func innerMap(raw json.RawMessage) (map[string]json.RawMessage, bool) {
-	if !present(raw) {
-		return nil, true
+// batchIndex is the number of a [BatchKey].
+func batchIndex(key string) (i int, ok bool) {
+	if len(key) != 3 || key[0] != 'r' {
+		return 0, false
 	}
-	return phpMap(raw)
+	i, err := strconv.Atoi(key[1:])
+	return i, err == nil && i >= 0 && BatchKey(i) == key
+}
+
+// isList reports whether a part is what PHP makes of a map without keys of its own.
+func isList(raw json.RawMessage) bool {
+	at := skipSpace(raw, 0)
+	return at < len(raw) && raw[at] == '['
 }
 
 // commandError reads one entry of result_error. It has no HTTP status.
@@ -226,11 +288,11 @@ type BatchRow struct {
 // RegisterBatch registers up to [MaxBatch] bots in one request. The bots
 // should pass [CanBatch]. The error is that of the whole batch, as in [Client.Batch].
 func (c *Client) RegisterBatch(ctx context.Context, a Access, bots []*Bot) (BatchAnswer, error) {
-	commands := make([]Command, len(bots))
+	lines := make([]line, len(bots))
 	for i, b := range bots {
-		commands[i] = RegisterCommand(b)
+		lines[i] = line{MethodRegister, registerText(b)}
 	}
-	answers, total, err := c.Batch(ctx, a, commands)
+	answers, total, err := c.batch(ctx, a, lines)
 	if err != nil {
 		return BatchAnswer{}, err
 	}

@@ -167,10 +167,15 @@ func TestCommandRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		b := Bot{Code: rapid.String().Draw(t, "code"), EventHandler: rapid.String().Draw(t, "handler"),
 			Properties: Properties{Name: rapid.String().Draw(t, "name")}}
-		_, query, _ := strings.Cut(RegisterCommand(&b).text(), "?")
-		values, err := url.ParseQuery(query)
-		if err != nil || values.Get("CODE") != b.Code || values.Get("EVENT_HANDLER") != b.EventHandler || values.Get("PROPERTIES[NAME]") != b.Properties.Name {
-			t.Fatalf("%q: %v", query, err)
+		for _, text := range []string{RegisterCommand(&b).text(), registerText(&b)} {
+			_, query, _ := strings.Cut(text, "?")
+			values, err := url.ParseQuery(query)
+			if err != nil || values.Get("CODE") != b.Code || values.Get("EVENT_HANDLER") != b.EventHandler || values.Get("PROPERTIES[NAME]") != b.Properties.Name {
+				t.Fatalf("%q: %v", query, err)
+			}
+			if quoted, err := json.Marshal(strings.ReplaceAll(text, "&", "")); err != nil || len(quoted) != len(text)-strings.Count(text, "&")+2 {
+				t.Fatalf("%q is not quoted as it is: %s", text, quoted)
+			}
 		}
 	})
 }
@@ -183,9 +188,9 @@ func FuzzBatchAnswer(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	commands := []Command{RegisterCommand(goodBot()), RegisterCommand(goodBot())}
+	lines := []line{{MethodRegister, ""}, {MethodRegister, ""}}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		answers, ok := parseBatch(a, body, commands)
+		answers, ok := parseBatch(a, body, lines)
 		if !ok {
 			return
 		}

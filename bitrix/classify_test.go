@@ -208,11 +208,11 @@ func BenchmarkBatchEncoding(b *testing.B) {
 	list := bots(MaxBatch)
 	b.ReportAllocs()
 	for b.Loop() {
-		cmd := make(map[string]string, len(list))
+		lines := make([]line, len(list))
 		for i, bot := range list {
-			cmd[BatchKey(i)] = RegisterCommand(bot).text()
+			lines[i] = line{MethodRegister, registerText(bot)}
 		}
-		body, err := encodeBody(map[string]any{"halt": 0, "cmd": cmd}, "token")
+		body, err := encodeBody(batchBody(lines), "token")
 		if err != nil || bytes.Count(body, []byte("imbot.register")) != MaxBatch {
 			b.Fatal(err)
 		}

@@ -114,11 +114,17 @@ func newTransport(c Config) *http.Transport {
 // own beyond those of its connections.
 type Client struct {
 	config Config
+	header http.Header // of every request; a transport must not change it
 }
 
 // NewClient makes a client.
 func NewClient(config Config) *Client {
-	return &Client{config: config.withDefaults()}
+	config = config.withDefaults()
+	return &Client{config: config, header: http.Header{
+		"Content-Type": {"application/json"},
+		"Accept":       {"application/json"},
+		"User-Agent":   {config.UserAgent},
+	}}
 }
 
 // Close closes idle connections. Calls under way go on.

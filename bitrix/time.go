@@ -35,25 +35,31 @@ const (
 	maxSaneUnix = 1e10
 )
 
-// parseTime reads the "time" object; anything else gives the zero Time.
+// parseTime reads the "time" object of a valid text; anything else gives the zero Time.
 func parseTime(raw json.RawMessage) Time {
-	var fields struct {
-		Operating  json.RawMessage `json:"operating"`
-		ResetAt    json.RawMessage `json:"operating_reset_at"`
-		Duration   json.RawMessage `json:"duration"`
-		Processing json.RawMessage `json:"processing"`
-	}
-	if json.Unmarshal(raw, &fields) != nil {
-		return Time{}
-	}
 	var t Time
-	t.Operating, t.HasOperating = seconds(fields.Operating)
-	t.Duration, _ = seconds(fields.Duration)
-	t.Processing, _ = seconds(fields.Processing)
-	if at, ok := number(fields.ResetAt); ok && at >= minSaneUnix && at < maxSaneUnix {
-		t.ResetAt = time.Unix(int64(at), 0)
-	}
+	eachMember(raw, func(key string, value json.RawMessage) {
+		switch {
+		case strings.EqualFold(key, "operating"):
+			t.Operating, t.HasOperating = seconds(value)
+		case strings.EqualFold(key, "duration"):
+			t.Duration, _ = seconds(value)
+		case strings.EqualFold(key, "processing"):
+			t.Processing, _ = seconds(value)
+		case strings.EqualFold(key, "operating_reset_at"):
+			t.ResetAt = moment(value)
+		}
+	})
 	return t
+}
+
+// moment reads unix seconds.
+func moment(raw json.RawMessage) time.Time {
+	at, ok := number(raw)
+	if !ok || at < minSaneUnix || at >= maxSaneUnix {
+		return time.Time{}
+	}
+	return time.Unix(int64(at), 0)
 }
 
 func seconds(raw json.RawMessage) (time.Duration, bool) {

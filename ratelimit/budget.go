@@ -100,7 +100,7 @@ func (b *budget) add(now time.Time, work time.Duration, p plan) {
 		return
 	}
 	leaves := now.Add(p.window)
-	start := now.Truncate(p.step())
+	start := now.Add(-time.Duration(now.UnixMicro()%p.step().Microseconds()) * tick)
 	if !b.distrusted {
 		leaves = earlier(leaves, start.Add(p.window+slack(p.step())))
 	}
@@ -116,7 +116,7 @@ func (b *budget) add(now time.Time, work time.Duration, p plan) {
 
 // slack is what the portal's clock may be late: 1 s, less in a short window.
 // Portals' buckets are minutes of the clock.
-func slack(step time.Duration) time.Duration { return min(mostSlack, step/4) }
+func slack(step time.Duration) time.Duration { return min(mostSlack, part(step, 4)) }
 
 // spread puts work done before anything was known into the window: evenly from
 // its oldest bucket, which leaves at resetAt, to the present.
@@ -129,8 +129,8 @@ func (b *budget) spread(now time.Time, work time.Duration, p plan) {
 	n = max(1, min(n, steps))
 	for i := n - 1; i > 0; i-- {
 		leaves := now.Add(p.window - time.Duration(i)*p.step())
-		b.cells = append(b.cells, cell{end: leaves.Add(p.step() - p.window), leaves: leaves, work: work / time.Duration(n)})
-		b.sum += work / time.Duration(n)
+		b.cells = append(b.cells, cell{end: leaves.Add(p.step() - p.window), leaves: leaves, work: part(work, int64(n))})
+		b.sum += part(work, int64(n))
 	}
 	b.add(now, work-b.sum, p)
 }
@@ -189,11 +189,9 @@ func (b *budget) limit(now time.Time, p plan) time.Duration {
 	if b.learned == 0 {
 		return p.full
 	}
-	rise := time.Duration(float64(p.full) / limitRise * float64(max(0, now.Sub(b.learnedAt))) / float64(p.window))
-	if b.learned+rise >= p.full || rise > p.full {
-		return p.full
-	}
-	return b.learned + rise
+	rise := float64(p.full.Microseconds()) / limitRise *
+		float64(max(0, now.Sub(b.learnedAt).Microseconds())) / float64(p.window.Microseconds())
+	return min(p.full, b.learned+time.Duration(min(rise, float64(mostOperating.Microseconds())))*tick)
 }
 
 // room is how many rows a budget has room for. When none: until when, and
@@ -289,7 +287,7 @@ func (b *budget) refused(now time.Time, sum time.Duration, p plan) {
 	switch {
 	case b.left > 0:
 		b.distrust(now, p.window) // what was thought to have left has not
-	case b.known && sum >= p.full/10:
+	case b.known && sum >= part(p.full, 10):
 		// The limit is lower than thought. A smaller sum says nothing: then
 		// the portal counts what no answer shows.
 		b.learned, b.learnedAt = lowered(min(sum, b.limit(now, p))), now
@@ -298,7 +296,7 @@ func (b *budget) refused(now time.Time, sum time.Duration, p plan) {
 
 // lowered is the limit to try after a refusal at sum: a twentieth below, as sum
 // is by the last calls' work more than the portal allows.
-func lowered(sum time.Duration) time.Duration { return sum - sum/20 }
+func lowered(sum time.Duration) time.Duration { return sum - part(sum, 20) }
 
 // distrust stops reckoning with the portal's minutes: work leaves the window
 // when it must have left whatever the portal's clock says, a window after it was
@@ -325,10 +323,21 @@ func (b *budget) told(now, resetAt time.Time, p plan) {
 type cost struct {
 	work int64
 	rows int64
+	// low follows the mean down at once and up slowly, in microseconds: an
+	// estimate for those that wait. One who is told to come too late stands by
+	// while the portal idles; too early costs a question.
+	low     int64
+	answers int // up to enoughAnswers
 }
 
-// The sums fade by an eighth per answer.
-const fade = 8
+const (
+	// The sums fade by an eighth per answer.
+	fade = 8
+	// lowRise is the part of itself by which low rises per answer at most: 1/32.
+	lowRise = 32
+	// enoughAnswers is how many answers make the mean worth waiting by.
+	enoughAnswers = 8
+)
 
 func (c *cost) learn(growth time.Duration, rows int) {
 	if rows <= 0 {
@@ -336,6 +345,12 @@ func (c *cost) learn(growth time.Duration, rows int) {
 	}
 	c.work = c.work - c.work/fade + growth.Microseconds()
 	c.rows = c.rows - c.rows/fade + int64(rows)*1000
+	mean := c.work * 1000 / c.rows
+	if c.answers++; c.answers == 1 {
+		c.low = mean
+	}
+	c.answers = min(c.answers, enoughAnswers)
+	c.low = min(mean, c.low+c.low/lowRise+1)
 }
 
 // perRow is the mean cost of a row, once known.
@@ -344,4 +359,13 @@ func (c *cost) perRow() (time.Duration, bool) {
 		return 0, false
 	}
 	return time.Duration(c.work*1000/c.rows) * time.Microsecond, true
+}
+
+// least is what a row costs at least, as far as answers have shown; 0 while too
+// few have.
+func (c *cost) least() time.Duration {
+	if c.answers < enoughAnswers {
+		return 0
+	}
+	return time.Duration(c.low) * time.Microsecond
 }

@@ -323,7 +323,7 @@ func TestNoOperatingInAnswers(t *testing.T) {
 	if len(probe.Go) != 1 || probe.Reason != Refused {
 		t.Fatalf("probe: %+v", probe)
 	}
-	if wait := b.refused(rows(standard, 50), Refused); wait != DefaultTicketTTL {
+	if wait := b.refused(rows(standard, 50), Refused); wait != probeSoonest {
 		t.Fatalf("while the probe is out: %s", wait)
 	}
 	other := rows(standard, 1)

@@ -22,10 +22,10 @@ const (
 	refusalMost  = 30 * time.Second
 )
 
-// A held portal's rows come back after as long as the hold has lasted, between
-// these: about log2 of the wait in all.
+// The rows of a held or silent portal come back after as long as that has lasted,
+// between these: about log2 of the wait in all.
 const (
-	heldLeast = 5 * time.Second
+	heldLeast = 10 * time.Second
 	heldMost  = 15 * time.Minute
 )
 
@@ -51,6 +51,12 @@ type silence struct {
 	until  time.Time // when it may be probed next
 	probes int       // failed since
 	probe  uint64    // ticket of the probe on its way; 0 = none
+	booked bool      // somebody was told to come for the next probe
+}
+
+// parked is when rows come back of which none will be the next probe.
+func (s *silence) parked(now time.Time) time.Time {
+	return later(s.until, now.Add(heldFor(now.Sub(s.since))))
 }
 
 // refresh forgets a silence that is too long ago.
@@ -74,16 +80,20 @@ func (s *silence) miss(now time.Time, probe bool) {
 		s.misses++
 		s.last = now
 		if s.misses >= silentAfter {
-			s.since, s.until = now, now.Add(silenceFirst)
+			s.since, s.until, s.booked = now, now.Add(silenceFirst), false
 		}
 	case probe:
 		s.probes++
+		s.booked = false
 		s.until = now.Add(doubled(silenceFirst, silenceMost, s.probes))
 	}
 }
 
+// silentReason is what a person reads of a silent portal.
+const silentReason = "the portal does not answer"
+
 func (s *silence) hold() *Hold {
-	return &Hold{Reason: "the portal does not answer", Since: s.since, Probes: s.probes}
+	return &Hold{Reason: silentReason, Since: s.since, Probes: s.probes}
 }
 
 // refusal is what is known of refusals for the request rate.

@@ -13,17 +13,33 @@ func TestInFlight(t *testing.T) {
 	first := b.granted(rows(wide, 1))
 	b.pass(time.Second)
 	second := b.granted(rows(wide, 1))
-	if wait := b.refused(rows(wide, 1), InFlight); wait != 59*time.Second {
-		t.Fatalf("upper bound %s, want the first ticket's end", wait)
+	// What a request takes is not known yet: a quarter of what has passed.
+	if wait := b.refused(rows(wide, 1), InFlight); wait != 250*time.Millisecond {
+		t.Fatalf("the first is expected back in %s", wait)
 	}
+	b.pass(time.Second)
 	b.tell(second, answered)
 	b.granted(rows(wide, 1))
+	if wait := b.refused(rows(wide, 1), InFlight); wait != 500*time.Millisecond {
+		t.Fatalf("a late one is expected back in %s", wait)
+	}
+	b.pass(57*time.Second + 500*time.Millisecond)
+	if wait := b.refused(rows(wide, 1), InFlight); wait != 500*time.Millisecond {
+		t.Fatalf("expected back in %s, later than it expires", wait)
+	}
 	b.refused(rows(wide, 1), InFlight)
-	b.pass(59 * time.Second) // the first ticket expires
-	b.granted(rows(wide, 1))
+	b.pass(500 * time.Millisecond) // the first ticket expires
+	third := b.granted(rows(wide, 1))
 	b.tell(first, answered)
 	b.tell(first, Answer{Outcome: BlockedByBX})
 	b.refused(rows(wide, 1), InFlight)
+	b.tell(third, answered)
+	fourth := b.granted(rows(wide, 1))
+	b.pass(200 * time.Millisecond)
+	if wait := b.refused(rows(wide, 1), InFlight); wait <= 0 || wait > time.Second {
+		t.Fatalf("with a mean of some 1 s one of 200 ms is expected back in %s", wait)
+	}
+	b.tell(fourth, answered)
 }
 
 func TestSilence(t *testing.T) {
@@ -39,6 +55,7 @@ func TestSilence(t *testing.T) {
 	since := b.now
 	for failed, wait := range []time.Duration{5, 10, 20, 40, 80, 160, 300, 300} {
 		wait *= time.Second
+		parked := heldFor(b.now.Sub(since))
 		d := b.ask(r)
 		if len(d.Go) != 0 || d.Reason != Silent || d.Until.Sub(b.now) != wait {
 			t.Fatalf("after %d probes: %+v, want silent for %s", failed, d, wait)
@@ -46,7 +63,14 @@ func TestSilence(t *testing.T) {
 		if d.Hold == nil || d.Hold.Probes != failed || !d.Hold.Since.Equal(since) {
 			t.Fatalf("after %d probes: hold %+v", failed, d.Hold)
 		}
+		if others := max(wait, parked); d.Others.Sub(b.now) != others {
+			t.Fatalf("after %d probes: others in %s, want %s", failed, d.Others.Sub(b.now), others)
+		}
+		if next := b.refused(r, Silent); next != max(wait, parked) { // one was told to be the probe
+			t.Fatalf("the next row is told to come in %s", next)
+		}
 		b.pass(wait)
+		parked = heldFor(b.now.Sub(since))
 		if failed == 3 { // a probe that is given up tells nothing
 			probe := b.ask(r)
 			b.tell(probe.Ticket, Answer{Outcome: NotSent})
@@ -55,7 +79,7 @@ func TestSilence(t *testing.T) {
 		if len(probe.Go) != 1 || probe.Reason != Silent {
 			t.Fatalf("probe: %+v", probe)
 		}
-		if wait := b.refused(r, Silent); wait != 2*time.Minute {
+		if wait := b.refused(r, Silent); wait != parked {
 			t.Fatalf("while the probe is out: %s", wait)
 		}
 		b.tell(probe.Ticket, miss)
@@ -87,7 +111,7 @@ func TestSilenceIsForgotten(t *testing.T) {
 	b.pass(5 * time.Second)
 	b.ask(rows(wide, 1)) // a probe that never comes back
 	b.pass(2 * time.Hour)
-	if _, ok := b.State("p"); ok {
+	if _, ok, _ := b.State(t.Context(), "p"); ok {
 		t.Fatal("a silence of two hours ago is remembered")
 	}
 	b.granted(rows(wide, 5))
@@ -134,7 +158,7 @@ func TestRateRefused(t *testing.T) {
 		t.Fatalf("closed for %s after an answer in between, want 1s", wait)
 	}
 	b.pass(time.Hour)
-	if _, ok := b.State("p"); ok {
+	if _, ok, _ := b.State(t.Context(), "p"); ok {
 		t.Fatal("state is kept after an hour of peace")
 	}
 }
@@ -163,7 +187,7 @@ func TestHold(t *testing.T) {
 	b.round(rows(wide, 1), Answer{Outcome: BlockedByBX, Code: "OVERLOAD_LIMIT", Text: "too much"})
 	since := b.now
 	for _, c := range []struct{ elapsed, wait time.Duration }{
-		{0, 5 * time.Second}, {time.Second, 5 * time.Second}, {time.Minute, time.Minute}, {24 * time.Hour, 15 * time.Minute},
+		{0, 10 * time.Second}, {time.Second, 10 * time.Second}, {time.Minute, time.Minute}, {24 * time.Hour, 15 * time.Minute},
 	} {
 		b.now = since.Add(c.elapsed)
 		d := b.ask(rows(wide, 1))
@@ -172,7 +196,7 @@ func TestHold(t *testing.T) {
 		}
 	}
 	b.now = since.Add(time.Minute)
-	if closed := b.Closed(); len(closed) != 1 || closed[0].Closed != Held || closed[0].Portal != "p" {
+	if closed, _ := b.Recent(t.Context()); len(closed) != 1 || closed[0].Closed != Held || closed[0].Portal != "p" {
 		t.Fatalf("Closed: %+v", closed)
 	}
 	if err := b.Hold(t.Context(), "p", Hold{Reason: "by hand"}); err != nil {
@@ -283,7 +307,7 @@ func TestStateGoes(t *testing.T) {
 	}
 	b.pass(24 * time.Hour)
 	b.granted(rows(wide, 1))
-	if got := b.Portals(); len(got) != 2 || got[0].Portal != "held" || got[1].Portal != "p" {
+	if got, _ := b.Recent(t.Context()); len(got) != 2 || got[0].Portal != "held" || got[1].Portal != "p" {
 		t.Fatalf("after a day: %+v", got)
 	}
 	if n := b.held(); n != 2 {

@@ -31,56 +31,57 @@ type Estimate struct {
 const longestEstimate = farthest
 
 // Estimate computes when the last of the rows will be done, at the edge of
-// the limits, starting on a portal at rest.
+// the limits, starting on a portal at rest. It is the forecast by which the gate
+// gives places in line.
 func (in EstimateInput) Estimate() Estimate {
-	if in.Parallel <= 0 {
-		in.Parallel = DefaultParallel
-	}
-	in.Rows = max(0, in.Rows)
-	in.Batch = max(1, min(in.Batch, in.Rows))
-	in.Cost = max(0, min(in.Cost, mostOperating))
-	in.Latency = max(0, min(in.Latency, mostOperating))
-	p := newPlan(in.Limits, in.Parallel)
+	in = in.usable()
+	p := newPortal("", in.Limits, in.Parallel)
 	batch := in.Batch
-	if p.work > 0 && in.Cost > 0 && batch > 1 {
-		batch = max(1, min(batch, int(min(p.work/in.Cost, time.Duration(batch)))))
+	if p.plan.work > 0 && in.Cost > 0 {
+		batch = max(1, min(batch, int(min(p.plan.work/in.Cost, time.Duration(batch)))))
 	}
 	e := Estimate{Requests: requests(in.Rows, batch)}
-	e.Duration, e.Binds = unbudgeted(p, in, batch, in.Rows)
-	if p.work <= 0 || in.Cost <= 0 || in.Rows == 0 {
+	if in.Rows == 0 {
 		return e
 	}
-	perWindow := max(1, int(min(p.work/in.Cost, time.Duration(in.Rows))))
-	windows := (in.Rows - 1) / perWindow // that must pass before the last rows may go
-	first, _ := unbudgeted(p, in, batch, perWindow)
-	if windows == 0 || first >= p.window {
-		return e
+	var now time.Time
+	work := in.Latency + time.Duration(batch)*in.Cost // of one request
+	perSecond := 0.0
+	if work > 0 {
+		perSecond = float64(p.plan.parallel) * float64(batch) / work.Seconds()
 	}
-	rest, _ := unbudgeted(p, in, batch, in.Rows-windows*perWindow)
-	budgeted := capped(float64(windows)*float64(p.window) + float64(rest))
-	if budgeted > e.Duration {
-		e.Duration, e.Binds = budgeted, Budget
+	f := p.forecast(now, budgetKey{}, batch, perSecond, DefaultTicketTTL)
+	if f.cost = in.Cost; f.cost > 0 && p.plan.work > 0 {
+		f.budgeted(now, nil, p.plan)
 	}
+	at, binds := f.at(in.Rows - 1)
+	e.Binds = binds
+	last := in.Latency + time.Duration(min(batch, requests(in.Rows, p.plan.parallel)))*in.Cost
+	switch {
+	case binds == Budget: // paced row by row
+		e.Duration = at.Sub(now) + in.Latency + in.Cost
+	case binds != InFlight:
+		e.Duration = at.Sub(now) + last
+	case e.Requests <= p.plan.parallel:
+		e.Duration, e.Binds = last, None
+	default:
+		e.Duration = max(last, seconds(float64(in.Rows)/f.pace))
+	}
+	e.Duration = min(e.Duration, longestEstimate)
 	return e
 }
 
-// unbudgeted is how long rows take where the operating budget does not bind.
-func unbudgeted(p plan, in EstimateInput, batch, rows int) (time.Duration, Reason) {
-	n := requests(rows, batch)
-	if n == 0 {
-		return 0, None
+// usable has defaults for what is missing or absurd.
+func (in EstimateInput) usable() EstimateInput {
+	if in.Parallel <= 0 {
+		in.Parallel = DefaultParallel
 	}
-	one := float64(in.Latency) + float64(min(batch, rows))*float64(in.Cost)
-	byRate := float64(max(0, n-p.burst)) / p.rate * float64(time.Second)
-	work := float64(rows)*float64(in.Cost) + float64(n)*float64(in.Latency)
-	bySpeed := max(one, work/float64(p.parallel))
-	switch {
-	case byRate > 0 && byRate+one >= bySpeed:
-		return capped(byRate + one), Rate
-	case n > p.parallel:
-		return capped(bySpeed), InFlight
-	}
-	return capped(one), None
+	in.Parallel = min(in.Parallel, mostParallel)
+	in.Rows = max(0, in.Rows)
+	in.Batch = max(1, min(in.Batch, in.Rows, mostRows))
+	in.Cost = max(0, min(in.Cost, mostOperating))
+	in.Latency = max(0, min(in.Latency, mostOperating))
+	return in
 }
 
 // requests rounds up; it adds last, as rows + batch may overflow.
@@ -90,8 +91,4 @@ func requests(rows, batch int) int {
 		n++
 	}
 	return n
-}
-
-func capped(ns float64) time.Duration {
-	return time.Duration(min(ns, float64(longestEstimate)))
 }

@@ -10,10 +10,10 @@
 //	err = gate.Observe(ctx, d.Ticket, answer)
 //
 // [Local] is the gate of one process. Each portal's state is a few plain parts
-// (a bucket for the request rate, budgets for operating time, closures, a cursor
-// for the place in line) whose arithmetic stands in small functions without
-// locks or clocks. Sending marks live behind [Marks], in memory or in Redis. The
-// package knows no HTTP and no queue.
+// (a bucket for the request rate, budgets for operating time, closures, the line
+// of those who wait) whose arithmetic stands in small functions without locks or
+// clocks. [Shared] is the gate of a fleet: the same arithmetic in Redis, one
+// script for each question. The package knows no HTTP and no queue.
 package ratelimit
 
 import (
@@ -51,6 +51,10 @@ type Request struct {
 	// no CODE is on its way to one portal twice. Empty for calls that register
 	// nothing.
 	Codes []string
+	// Order says where the rows stand in the portal's line: one number a row of
+	// Codes, the smaller one first. Rows keep it for as long as they wait. The
+	// microsecond at which a row was queued is such a number.
+	Order []int64
 	// MarkFor is how long a sending mark stands when no definite answer
 	// clears it: the longest that the portal may still be working on the call.
 	MarkFor time.Duration
@@ -78,13 +82,17 @@ type Decision struct {
 	Go     []int // indexes of the rows that go now, ascending
 	// Until and Reason: when the rows that do not go should ask again, and why
 	// not now; None when all go. Until is exact where the gate knows it. With
-	// Reason InFlight it is an upper bound, and so it is with Silent and Refused
-	// while a probe is on its way: ask again as soon as a request of the portal
-	// returns. When some rows go it may be now: the others may go at once in
-	// another request. With Reason Marked it is the first end of a mark; each
+	// Reason InFlight it is when a request that is on its way is expected to
+	// return, and so it is with Silent and Refused while a probe is on its way:
+	// ask again sooner when a request of the portal returns. When some rows go it
+	// may be now: the others may go at once in another request. With Reason Marked it is the first end of a mark; each
 	// row's own is in Marked.
 	Until  time.Time
 	Reason Reason
+	// Others is set with Reason Silent: when rows but the first should ask
+	// again. A silent portal is probed with one row; to fetch the others each
+	// time would be in vain.
+	Others time.Time
 	// Marked holds, for rows whose CODE bears another request's sending mark,
 	// the end of that mark. Such rows are not in Go.
 	Marked map[int]time.Time
@@ -109,6 +117,33 @@ type Ticket struct {
 	Rows       int
 	Codes      []string // of the rows that went
 	At         time.Time
+}
+
+// MostRecent is how many open portals [Gate.Recent] tells of at most.
+const MostRecent = 1000
+
+// LineRequest asks where rows stand in the line of their portal.
+type LineRequest struct {
+	// Request names the rows by Codes and Order. Batched says how they will travel.
+	Request
+	Batch int // rows that each request will carry
+	// PerSecond is how many rows a second the portal gets done with all its
+	// requests on their way; 0 = not known, then the limits alone decide.
+	PerSecond float64
+	// Ahead is how many rows go before these without standing in the line.
+	Ahead     int
+	NotBefore time.Time
+}
+
+// Place is a row's place in the line of its portal.
+type Place struct {
+	// Ask is when the row is to ask again. A long wait ends a quarter early, so
+	// that what was expected can be corrected on the way: a row asks some
+	// log₄(wait) times.
+	Ask      time.Time
+	Expected time.Time // when it is expected to go
+	Before   int       // rows that stand before it
+	Binds    Reason    // what it waits for longest: Rate, Budget, InFlight, or None
 }
 
 // Outcome says how a request ended, as far as limits are concerned.
@@ -150,18 +185,23 @@ type Gate interface {
 	// has expired, changes nothing. Give it a context that outlives the
 	// request's: what is not given back blocks the portal until it expires.
 	Observe(ctx context.Context, t Ticket, a Answer) error
-	// Place takes the next place in the portal's line for rows that are put
-	// off, and returns when that place is expected to be served: not before
-	// notBefore, and later for each further call, at the best rate the limits
-	// allow. batch is how many rows a request may carry. Rows that wait for
-	// something of their own, like the end of a mark, need no place. While the
-	// portal is held or silent there is no line: the answer is notBefore, or now.
-	Place(ctx context.Context, r Request, notBefore time.Time, batch int) (time.Time, error)
+	// Place puts rows that have to wait into the portal's line, where they keep
+	// their place by Order until they go, and returns for each of them when to
+	// ask again. Rows that wait for something of their own, like the end of a
+	// mark, need no place. While the portal is held or silent there is no line:
+	// the answer is NotBefore, or now. Without Codes nothing is put into the
+	// line: the one place returned is that of a row with Ahead rows before it.
+	Place(ctx context.Context, r LineRequest) ([]Place, error)
 	// Hold closes a portal until Release. A zero Since means now, or, for a
 	// portal that is held already, since it has been.
 	Hold(ctx context.Context, portal string, h Hold) error
 	// Release ends a portal's hold and forgets what closed it.
 	Release(ctx context.Context, portal string) error
+	// State returns what is known of a portal; false when that is nothing.
+	State(ctx context.Context, portal string) (Snapshot, bool, error)
+	// Recent returns the state of the portals that this process has asked for
+	// lately, by id: all that are closed, and at most [MostRecent] others.
+	Recent(ctx context.Context) ([]Snapshot, error)
 	// ClearMark removes the sending mark of a CODE after a look has found the bot: its call is over.
 	ClearMark(ctx context.Context, portal, code string) error
 }

@@ -68,7 +68,7 @@ func newPlan(l Limits, parallel int) plan {
 	holds := max(1, int(math.Floor(float64(burst)*(1-headroom)+1e-9)))
 	parallel = min(parallel, max(1, holds-1))
 	p := plan{
-		rate:     max(lowestRate, rate*(1-headroom)),
+		rate:     max(lowestRate, math.Floor(rate*(1-headroom)*1e6+1e-6)/1e6), // what the scripts reckon with
 		burst:    max(1, holds-parallel),
 		parallel: parallel,
 		single:   holds == 1,
@@ -81,6 +81,7 @@ func newPlan(l Limits, parallel int) plan {
 	if p.window < lowestWindow || p.window > highestWindow {
 		p.window = defaultWindow
 	}
+	p.full, p.window = p.full.Truncate(tick), p.window.Truncate(tick)
 	p.work = lessMargin(p.full)
 	return p
 }
@@ -89,7 +90,13 @@ func newPlan(l Limits, parallel int) plan {
 // only when the sum exceeds the limit, so the margin need only cover what the
 // mean cost is off by on the last calls of a window, and portals round what they
 // report.
-func lessMargin(limit time.Duration) time.Duration { return limit - limit/50 }
+func lessMargin(limit time.Duration) time.Duration { return limit - part(limit, 50) }
 
 // step is the length of one of the window's buckets.
-func (p plan) step() time.Duration { return p.window / steps }
+func (p plan) step() time.Duration { return part(p.window, steps) }
+
+// tick is what time is reckoned in, as in the scripts of [Shared].
+const tick = time.Microsecond
+
+// part is one of n parts of a duration, in whole ticks.
+func part(d time.Duration, n int64) time.Duration { return (d / time.Duration(n)).Truncate(tick) }

@@ -5,7 +5,6 @@ package ratelimit
 import (
 	"context"
 	"crypto/rand"
-	"fmt"
 	"hash/maphash"
 	"strconv"
 	"sync"
@@ -98,20 +97,17 @@ func NewLocal(cfg Config) *Local {
 
 // Acquire implements [Gate].
 func (l *Local) Acquire(ctx context.Context, r Request) (Decision, error) {
-	r.Rows = max(1, r.Rows)
-	if r.Rows > mostRows || len(r.Codes) > 0 && len(r.Codes) != r.Rows {
-		return Decision{}, fmt.Errorf("ask leave for portal %q: %d rows with %d codes, at most %d",
-			r.Portal, r.Rows, len(r.Codes), mostRows)
-	}
-	if err := ctx.Err(); err != nil {
-		return Decision{}, fmt.Errorf("ask leave for portal %q: %w", r.Portal, err)
+	if err := r.check(ctx); err != nil {
+		return Decision{}, err
 	}
 	d := l.admit(&r)
 	if d.Ticket.Rows == 0 {
 		return d, nil
 	}
 	if len(r.Codes) > 0 {
-		return l.mark(ctx, &r, d)
+		d, err := l.mark(ctx, &r, d)
+		l.leaveLine(r.Portal, d.Ticket.Codes)
+		return d, err
 	}
 	d.Go = make([]int, d.Ticket.Rows)
 	for i := range d.Go {
@@ -140,7 +136,7 @@ func (l *Local) admit(r *Request) Decision {
 		}
 	}
 	if v.rows == 0 {
-		return p.refuse(v)
+		return p.put(now, v)
 	}
 	t := Ticket{
 		ID: l.ticket.Add(1), Portal: r.Portal, Credential: r.Credential, Method: r.Method,
@@ -160,7 +156,27 @@ func (l *Local) rest(now time.Time, p *portal, key budgetKey, rows int, v verdic
 		next = shut(v.reason, now) // in another request, at once
 	}
 	d := p.refuse(next)
+	if next.reason == Silent {
+		d.Others = p.silence.parked(now)
+	}
 	d.Ticket = t
+	return d
+}
+
+// put is the decision for a request of which no row may go. The first row that
+// comes to a silent portal before its next probe is told to be that probe.
+func (p *portal) put(now time.Time, v verdict) Decision {
+	s := &p.silence
+	if v.reason == Silent && s.probe == 0 {
+		if s.booked {
+			v.until = s.parked(now)
+		}
+		s.booked = true
+	}
+	d := p.refuse(v)
+	if v.reason == Silent {
+		d.Others = s.parked(now)
+	}
 	return d
 }
 
@@ -177,14 +193,25 @@ func (p *portal) refuse(v verdict) Decision {
 	return d
 }
 
+// leaveLine takes rows that go out of the line.
+func (l *Local) leaveLine(portal string, codes []string) {
+	s := l.shard(portal)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.portals[portal]
+	if p == nil || len(p.line.seats) == 0 {
+		return
+	}
+	for _, code := range codes {
+		p.line.leave(code)
+	}
+}
+
 // Observe implements [Gate]. The ticket is given back even when an error says
 // that its marks could not be cleared; they end by themselves.
 func (l *Local) Observe(ctx context.Context, t Ticket, a Answer) error {
-	var err error
-	switch a.Outcome {
-	case Answered, RateRefused, WorkRefused, NoAnswer, NotSent, BlockedByBX:
-	default:
-		err = fmt.Errorf("give back a ticket of portal %q: unknown outcome %q", t.Portal, a.Outcome)
+	err := a.check(t.Portal)
+	if err != nil {
 		a = Answer{Outcome: NoAnswer, Unsure: true}
 	}
 	l.land(t, a)
@@ -217,34 +244,16 @@ func (l *Local) land(t Ticket, a Answer) {
 }
 
 // Place implements [Gate].
-func (l *Local) Place(ctx context.Context, r Request, notBefore time.Time, batch int) (time.Time, error) {
-	if err := ctx.Err(); err != nil {
-		return time.Time{}, fmt.Errorf("ask for a place in the line of portal %q: %w", r.Portal, err)
+func (l *Local) Place(ctx context.Context, r LineRequest) ([]Place, error) {
+	if err := r.check(ctx); err != nil {
+		return nil, err
 	}
 	s := l.shard(r.Portal)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := l.cfg.Now()
 	p := l.portal(s, now, r.Portal, r.Limits)
-	notBefore = later(now, notBefore)
-	if p.hold != nil || p.silence.active() {
-		return notBefore, nil
-	}
-	key := budgetKey{r.Credential, r.Method, r.Batched}
-	b := p.budget(now, key)
-	from := now
-	switch v := p.look(now, b, 1, l.cfg.TicketTTL); {
-	case v.rows == 0 && (v.reason == Rate || v.reason == Budget):
-		from = v.until
-	case v.rows == 0 && v.reason == Refused:
-		from = later(now, p.refusal.until)
-		if b != nil {
-			from = later(from, b.closed.until)
-		}
-	}
-	rows := max(1, min(r.Rows, mostRows))
-	w := width(p.pace.rate(p.plan.rate), min(batch, mostRows), p.costOf(now, key), p.plan.work, p.plan.window)
-	return p.cursor.take(from, notBefore, w*time.Duration(rows)), nil
+	return p.place(now, &r, l.cfg.TicketTTL), nil
 }
 
 // Hold implements [Gate].

@@ -36,15 +36,19 @@ func TestConcurrentUse(t *testing.T) {
 						t.Error(err)
 					}
 				}
-				if _, err := l.Place(context.Background(), r, time.Time{}, 50); err != nil {
+				r.Order = []int64{int64(i), int64(g)}
+				if _, err := l.Place(context.Background(), LineRequest{Request: r, Batch: 50}); err != nil {
 					t.Error(err)
 				}
-				l.State(r.Portal)
+				if _, _, err := l.State(context.Background(), r.Portal); err != nil {
+					t.Error(err)
+				}
 			}
 		})
 	}
 	wg.Wait()
-	for _, s := range l.Portals() {
+	all, _ := l.Recent(context.Background())
+	for _, s := range all {
 		if s.InFlight != 0 {
 			t.Errorf("%s: %d in flight", s.Portal, s.InFlight)
 		}

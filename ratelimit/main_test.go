@@ -27,6 +27,7 @@ type failer interface {
 	Helper()
 	Fatal(args ...any)
 	Fatalf(format string, args ...any)
+	Context() context.Context
 }
 
 func newBench(t failer, cfg Config) *bench {
@@ -89,8 +90,8 @@ func (b *bench) round(r Request, a Answer) {
 
 func (b *bench) state() Snapshot {
 	b.t.Helper()
-	s, ok := b.State("p")
-	if !ok {
+	s, ok, err := b.State(b.t.Context(), "p")
+	if !ok || err != nil {
 		b.t.Fatal("the portal has no state")
 	}
 	return s

@@ -13,11 +13,7 @@ import (
 // and passes over those whose CODE is marked already. If that leaves none, the
 // ticket is given back.
 func (l *Local) mark(ctx context.Context, r *Request, d Decision) (Decision, error) {
-	ttl := min(r.MarkFor, mostMarkFor)
-	if ttl <= 0 {
-		ttl = defaultMarkFor
-	}
-	m := marking{owner: l.ownerOf(d.Ticket.ID), now: d.Ticket.At, ttl: ttl, want: d.Ticket.Rows}
+	m := marking{owner: l.ownerOf(d.Ticket.ID), now: d.Ticket.At, ttl: r.markFor(), want: d.Ticket.Rows}
 	if err := m.run(ctx, l.cfg.Marks, r); err != nil {
 		l.unmark(ctx, r.Portal, m)
 		l.land(d.Ticket, Answer{Outcome: NotSent})
@@ -33,7 +29,7 @@ func (l *Local) mark(ctx context.Context, r *Request, d Decision) (Decision, err
 	d.Go, d.Marked = m.going, m.marked
 	d.Ticket.Codes, d.Ticket.Rows = m.codes, len(m.going)
 	if len(m.going)+len(m.marked) == r.Rows {
-		d.Reason, d.Until, d.Hold = None, time.Time{}, nil
+		d.Reason, d.Until, d.Hold, d.Others = None, time.Time{}, nil, time.Time{}
 		if len(m.marked) > 0 {
 			d.Reason, d.Until = Marked, m.earliest()
 		}

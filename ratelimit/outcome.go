@@ -17,6 +17,7 @@ func (p *portal) observe(now time.Time, i int, key budgetKey, a Answer) {
 	if p.plan.single {
 		p.bucket.drain(now)
 	}
+	p.lasted(now.Sub(f.at))
 	if a.Outcome == NoAnswer {
 		if b != nil {
 			b.add(now, f.reserved, p.plan) // it may have been done all the same
@@ -47,6 +48,19 @@ func (p *portal) observe(now time.Time, i int, key budgetKey, a Answer) {
 	}
 }
 
+// tookWeight is the weight of what was known of requests' durations against a
+// new one: 7/8.
+const tookWeight = 8
+
+// lasted takes in how long a request took.
+func (p *portal) lasted(took time.Duration) {
+	if p.took == 0 {
+		p.took = took
+		return
+	}
+	p.took += (took - p.took) / tookWeight
+}
+
 // tell hands what an answer says of operating time to the budget.
 func (p *portal) tell(now time.Time, f flight, key budgetKey, a Answer) {
 	if p.plan.work <= 0 {
@@ -57,8 +71,7 @@ func (p *portal) tell(now time.Time, f flight, key budgetKey, a Answer) {
 		b = p.newBudget(now, key)
 	}
 	b.used = now
-	believed := a.HasOperating && a.Operating >= 0 && a.Operating <= mostOperating
-	if believed {
+	if a.believed() {
 		b.told(now, a.ResetAt, p.plan)
 		b.absent = 0
 		ran := max(0, min(a.Ran, f.rows))
@@ -68,7 +81,7 @@ func (p *portal) tell(now time.Time, f flight, key budgetKey, a Answer) {
 			// what a row costs, neither too little nor too much.
 			ran = 0
 		}
-		b.tell(now, a.Operating, ran, f.grown, p.plan)
+		b.tell(now, a.Operating.Truncate(tick), ran, f.grown, p.plan)
 		return
 	}
 	if a.Outcome == Answered && !b.known {

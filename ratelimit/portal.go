@@ -32,7 +32,8 @@ type portal struct {
 	refusal  refusal
 	hold     *Hold
 	releases uint64 // numbers the releases: what was sent before one closes nothing after it
-	cursor   cursor
+	line     line
+	took     time.Duration // mean of what requests take; 0 = not known
 }
 
 func newPortal(id string, l Limits, parallel int) *portal {
@@ -50,7 +51,7 @@ func (p *portal) advance(now time.Time, ttl time.Duration) {
 	for len(p.flights) > 0 && !p.flights[0].at.Add(ttl).After(now) {
 		f := p.land(0)
 		if f.budget != nil {
-			f.budget.add(now, f.reserved, p.plan) // the portal may have done the work
+			f.budget.add(f.at.Add(ttl), f.reserved, p.plan) // the portal may have done the work
 		}
 	}
 	p.silence.refresh(now)
@@ -131,7 +132,7 @@ func (p *portal) look(now time.Time, b *budget, rows int, ttl time.Duration) ver
 		return shut(Rate, at)
 	}
 	if len(p.flights) >= p.plan.parallel && !spent {
-		return shut(InFlight, p.flights[0].at.Add(ttl))
+		return shut(InFlight, p.landsAt(now, 0, soonest, ttl))
 	}
 	if probe.probe && v.rows > 0 {
 		v.probe, v.reason = true, probe.reason
@@ -147,7 +148,7 @@ func (p *portal) closed(now time.Time, b *budget, ttl time.Duration) (v verdict,
 	}
 	if s := &p.silence; s.active() {
 		if s.probe != 0 {
-			return shut(Silent, p.landsBy(s.probe, ttl)), false
+			return shut(Silent, s.parked(now)), false
 		}
 		if s.until.After(now) {
 			return shut(Silent, s.until), false
@@ -159,7 +160,7 @@ func (p *portal) closed(now time.Time, b *budget, ttl time.Duration) (v verdict,
 	}
 	if b != nil && b.closed.shut() {
 		if b.closed.probe != 0 {
-			return shut(Refused, p.landsBy(b.closed.probe, ttl)), false
+			return shut(Refused, p.probeLands(now, b.closed.probe, ttl)), false
 		}
 		if b.closed.until.After(now) {
 			return shut(Refused, b.closed.until), false
@@ -171,13 +172,33 @@ func (p *portal) closed(now time.Time, b *budget, ttl time.Duration) (v verdict,
 	return v, true
 }
 
-// landsBy is when a request on its way is over at the latest.
-func (p *portal) landsBy(id uint64, ttl time.Duration) time.Time {
+// A request that is late is asked for again after a quarter of what it has
+// taken, but not sooner than soonest, and a probe not sooner than probeSoonest,
+// as tasks wait for it in the queue.
+const (
+	soonest      = 10 * time.Millisecond
+	probeSoonest = time.Second
+	latest       = time.Second
+)
+
+// landsAt is when a request on its way is expected to return. One that takes
+// longer than others is expected again and again, at last when it expires.
+func (p *portal) landsAt(now time.Time, i int, least, ttl time.Duration) time.Time {
+	f := p.flights[i]
+	wait := max(least, min(now.Sub(f.at)/4, max(least, latest)))
+	at := later(f.at.Add(p.took), now.Add(wait))
+	return earlier(at, later(f.at.Add(ttl), now))
+}
+
+// probeLands is when a probe is expected to return. Nobody knows when a portal
+// answers again, so the wait grows with what has passed.
+func (p *portal) probeLands(now time.Time, id uint64, ttl time.Duration) time.Time {
 	i := p.find(id)
 	if i < 0 {
-		return time.Time{} // cannot be: landing clears a probe
+		return now // cannot be: landing clears a probe
 	}
-	return p.flights[i].at.Add(ttl)
+	f := p.flights[i]
+	return earlier(now.Add(max(probeSoonest, now.Sub(f.at))), later(f.at.Add(ttl), now))
 }
 
 // budgeted asks the operating budget.
@@ -193,7 +214,7 @@ func (p *portal) budgeted(now time.Time, b *budget, rows int, ttl time.Duration)
 	}
 	for i := range p.flights {
 		if p.flights[i].budget == b {
-			end := p.flights[i].at.Add(ttl)
+			end := p.landsAt(now, i, soonest, ttl)
 			if r.until.IsZero() || end.Before(r.until) {
 				r.until = end
 			}
@@ -278,14 +299,12 @@ func (p *portal) land(i int) flight {
 	return f
 }
 
-// costOf is what a row costs under a budget, or, unknown there, as a call of
-// the other kind; 0 when that is unknown too.
-func (p *portal) costOf(now time.Time, key budgetKey) time.Duration {
+// leastCost is what a row costs at least under a budget, or, unknown there, as a
+// call of the other kind; 0 when that is unknown too.
+func (p *portal) leastCost(now time.Time, key budgetKey) time.Duration {
 	for range 2 {
-		if b := p.budget(now, key); b != nil {
-			if perRow, known := b.cost.perRow(); known {
-				return perRow
-			}
+		if b := p.budget(now, key); b != nil && b.cost.least() > 0 {
+			return b.cost.least()
 		}
 		key.batched = !key.batched
 	}
@@ -300,7 +319,8 @@ func (p *portal) idle(now time.Time) bool {
 			delete(p.budgets, key)
 		}
 	}
+	p.line.tidy(now)
 	return p.hold == nil && len(p.flights) == 0 && len(p.budgets) == 0 &&
 		p.silence.misses == 0 && !p.refusal.until.After(now) && p.pace.share >= wholeShare &&
-		p.bucket.full(now) && p.cursor.past(now)
+		p.bucket.full(now) && len(p.line.seats) == 0
 }

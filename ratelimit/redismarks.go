@@ -4,10 +4,7 @@ package ratelimit
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -84,35 +81,4 @@ func (m redisMarks) Clear(ctx context.Context, portal string, codes []string, ow
 		return fmt.Errorf("clear sending marks of portal %q: %w", portal, err)
 	}
 	return nil
-}
-
-// longestKeyPart bounds what a portal's id or a CODE takes in a key; what is
-// longer is replaced by its hash.
-const longestKeyPart = 200
-
-func markKeys(portal string, codes []string) []string {
-	prefix := "botfleet:{" + hashTag(portal) + "}:sending"
-	keys := make([]string, len(codes))
-	for i, code := range codes {
-		if len(code) > longestKeyPart {
-			keys[i] = prefix + "#" + hashed(code)
-			continue
-		}
-		keys[i] = prefix + ":" + code
-	}
-	return keys
-}
-
-// hashTag is the portal's id, or its hash when a cluster would not take the id
-// as one tag.
-func hashTag(portal string) string {
-	if portal == "" || len(portal) > longestKeyPart || strings.ContainsAny(portal, "{}") {
-		return "#" + hashed(portal)
-	}
-	return portal
-}
-
-func hashed(s string) string {
-	sum := sha256.Sum256([]byte(s))
-	return hex.EncodeToString(sum[:])
 }

@@ -4,6 +4,7 @@ package ratelimit
 
 import (
 	"cmp"
+	"context"
 	"slices"
 	"time"
 )
@@ -23,9 +24,7 @@ type Snapshot struct {
 	ClosedUntil time.Time
 	Closed      Reason
 	Hold        *Hold
-	// Line is the end of the portal's line, the time at which a row that is
-	// put off now is expected to go; zero, or past, when there is no line.
-	Line time.Time
+	Waiting     int // rows in the portal's line
 }
 
 // BudgetSnapshot is one operating budget.
@@ -43,31 +42,33 @@ type BudgetSnapshot struct {
 	ClosedUntil time.Time
 }
 
-// State returns what is known of a portal; false when that is nothing.
-func (l *Local) State(portal string) (Snapshot, bool) {
+// State implements [Gate].
+func (l *Local) State(_ context.Context, portal string) (Snapshot, bool, error) {
 	s := l.shard(portal)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := s.portals[portal]
 	if p == nil {
-		return Snapshot{}, false
+		return Snapshot{}, false, nil
 	}
 	now := l.cfg.Now()
 	p.advance(now, l.cfg.TicketTTL)
 	if p.idle(now) {
-		delete(s.portals, portal)
-		return Snapshot{}, false
+		return Snapshot{}, false, nil
 	}
-	return p.snapshot(now, l.cfg.TicketTTL), true
+	return p.snapshot(now, l.cfg.TicketTTL), true, nil
 }
 
-// Portals returns the state of all portals of which there is any, by id.
-func (l *Local) Portals() []Snapshot { return l.snapshots(func(Snapshot) bool { return true }) }
-
-// Closed returns the state of the portals that are held, silent or closed after
-// a refusal of their request rate, by id.
-func (l *Local) Closed() []Snapshot {
-	return l.snapshots(func(s Snapshot) bool { return s.Closed != None })
+// Recent implements [Gate].
+func (l *Local) Recent(context.Context) ([]Snapshot, error) {
+	open := 0
+	return l.snapshots(func(s Snapshot) bool {
+		if s.Closed != None {
+			return true
+		}
+		open++
+		return open <= MostRecent
+	}), nil
 }
 
 func (l *Local) snapshots(keep func(Snapshot) bool) []Snapshot {
@@ -96,7 +97,7 @@ func (p *portal) snapshot(now time.Time, ttl time.Duration) Snapshot {
 	s := Snapshot{
 		Portal: p.id, InFlight: len(p.flights), Parallel: p.plan.parallel,
 		Tokens: max(0, p.bucket.tokens(now)), Rate: p.pace.rate(p.plan.rate), Planned: p.plan.rate,
-		Line: p.cursor.line,
+		Waiting: len(p.line.seats),
 	}
 	if v, open := p.closed(now, nil, ttl); !open {
 		d := p.refuse(v)

@@ -65,6 +65,7 @@ type Client struct {
 	portals   Directory
 	runs      *runs.Store
 	retention time.Duration
+	spread    *spread
 	now       func() time.Time
 }
 
@@ -78,7 +79,14 @@ type ClientConfig struct {
 	// result, stays known to the queue: as long as that, submitting the bot
 	// again is answered without a request. 0: not at all.
 	Retention time.Duration
-	Now       func() time.Time // defaults to time.Now
+	// Line says when rows that a portal cannot take soon should be queued for:
+	// the gate. Nil: all are queued at once, and cost a fetch each time that
+	// they are too early.
+	Line Line
+	// Batch is how many rows a request to a portal will carry: the workers'
+	// BATCH_SIZE, or 1 if they do not batch. Defaults to 1.
+	Batch int
+	Now   func() time.Time // defaults to time.Now
 }
 
 // NewClient returns a client.
@@ -86,7 +94,10 @@ func NewClient(c ClientConfig) *Client {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &Client{queue: c.Queue, inspector: c.Inspector, portals: c.Portals, runs: c.Runs, retention: c.Retention, now: c.Now}
+	return &Client{
+		queue: c.Queue, inspector: c.Inspector, portals: c.Portals, runs: c.Runs, retention: c.Retention,
+		spread: newSpread(c.Line, c.Batch, c.Now), now: c.Now,
+	}
 }
 
 const (
@@ -113,6 +124,8 @@ type item struct {
 	portal  portals.Portal
 	ident   string
 	gen     int
+	order   int64     // place among the portal's rows
+	at      time.Time // to be queued for; zero = now
 }
 
 // Submit puts registrations into a run and queues them. It returns a receipt
@@ -141,6 +154,9 @@ func (c *Client) Submit(ctx context.Context, run string, regs ...Registration) (
 	}
 	queue, other, err := c.addRows(ctx, run, valid)
 	if err != nil {
+		return receipts, err
+	}
+	if err := c.spread.plan(ctx, queue); err != nil {
 		return receipts, err
 	}
 	err = each(ctx, queue, func(ctx context.Context, it item) error {
@@ -323,9 +339,13 @@ func (c *Client) addRows(ctx context.Context, run string, valid []item) (queue [
 	rows := make([]runs.Row, len(valid))
 	now := c.now()
 	for i := range valid {
-		if rows[i], err = c.row(ctx, run, &valid[i], now); err != nil {
+		// No two rows of a submission are queued at the same microsecond: that
+		// is their order on their portals.
+		at := now.Add(time.Duration(i) * time.Microsecond)
+		if rows[i], err = c.row(ctx, run, &valid[i], at); err != nil {
 			return nil, nil, err
 		}
+		valid[i].order = orderOf(at)
 	}
 	added, err := c.runs.Add(ctx, run, rows)
 	if err != nil {
@@ -347,6 +367,9 @@ func (c *Client) addRows(ctx context.Context, run string, valid []item) (queue [
 	err = each(ctx, registered, func(ctx context.Context, it item) error { return c.recall(ctx, run, it) })
 	return queue, other, err
 }
+
+// orderOf is the place among its portal's rows of one that was queued at a time.
+func orderOf(queuedAt time.Time) int64 { return queuedAt.UnixMicro() }
 
 // recall fills the receipt of a row that this run has registered before.
 func (c *Client) recall(ctx context.Context, run string, it item) error {
@@ -398,6 +421,9 @@ func (c *Client) enqueue(ctx context.Context, run string, it item) error {
 	}
 	if c.retention > 0 {
 		opts = append(opts, asynq.Retention(c.retention))
+	}
+	if !it.at.IsZero() {
+		opts = append(opts, asynq.ProcessAt(it.at))
 	}
 	task := asynq.NewTask(TypeName, body, opts...)
 	// What stands in the way may be cleared away, go meanwhile, or be about to end.

@@ -29,18 +29,26 @@ func IsFailure(err error) bool {
 }
 
 // RetryDelay is asynq's Config.RetryDelayFunc: until the time that the verdict
-// names. asynq cuts due times to whole seconds, so that a task could come up
-// to a second early; the delay ends on the next whole second instead.
+// names, or the whole second after it (before it if the task may come early).
 func RetryDelay(now func() time.Time) asynq.RetryDelayFunc {
 	return func(n int, err error, _ *asynq.Task) time.Duration {
 		at := now()
 		until := at.Add(backoff(n+1, draw()))
 		if l, ok := errors.AsType[*Later](err); ok {
 			until = l.Until
+			if l.Early {
+				until = until.Truncate(time.Second)
+			}
 		}
-		if whole := until.Truncate(time.Second); whole.Before(until) {
-			until = whole.Add(time.Second)
-		}
-		return max(until.Sub(at), 0)
+		return max(wholeSecond(until).Sub(at), 0)
 	}
+}
+
+// wholeSecond is the first whole second that is not before a time: asynq cuts
+// due times to whole seconds.
+func wholeSecond(at time.Time) time.Time {
+	if whole := at.Truncate(time.Second); whole.Before(at) {
+		return whole.Add(time.Second)
+	}
+	return at
 }

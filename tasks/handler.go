@@ -39,6 +39,13 @@ type Handler struct {
 	Policy  Policy
 	Log     *slog.Logger
 	Now     func() time.Time
+	Meter   Meter // nil: nothing is measured
+}
+
+// Meter hears of the outcomes that a handler has recorded. It is called from
+// many goroutines and must neither block nor keep or change what it is given.
+type Meter interface {
+	Outcome(o *runs.Outcome)
 }
 
 // ProcessTask registers the task's bot. Its errors are for asynq: one that
@@ -126,7 +133,7 @@ func (h *Handler) work(ctx context.Context, row runs.Row, retried int) (Verdict,
 	if portal.Kind == portals.Webhook && bot.ClientID == "" {
 		bot.ClientID = portal.ClientID
 	}
-	r := h.Do.Do(ctx, dispatch.Job{Portal: &portal, Bot: &bot, Retried: retried > 0, Last: retried >= h.Policy.MaxAttempts})
+	r := h.Do.Do(ctx, dispatch.Job{Portal: &portal, Bot: &bot, Order: orderOf(row.QueuedAt), Retried: retried > 0, Last: retried >= h.Policy.MaxAttempts})
 	return h.Policy.judge(r, retried+1, h.Now(), draw()), nil
 }
 
@@ -153,6 +160,9 @@ func (h *Handler) carryOut(ctx context.Context, t *asynq.Task, run string, row r
 	}
 	if err := h.Runs.Record(ctx, run, row.Gen, o); err != nil && !errors.Is(err, runs.ErrUnknownRun) {
 		return h.redisTrouble(err)
+	}
+	if h.Meter != nil {
+		h.Meter.Outcome(&o)
 	}
 	h.logOutcome(ctx, run, &o)
 	if v.Dead != nil {

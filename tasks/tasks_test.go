@@ -85,7 +85,11 @@ func (f *fleet) calls() []dispatch.Job {
 	return append([]dispatch.Job(nil), f.jobs...)
 }
 
+// both runs a subtest on each kind of Redis, beside other tests: they wait for
+// asynq, which looks for tasks now and then.
 func both(t *testing.T, test func(t *testing.T, f *fleet)) {
+	t.Helper()
+	t.Parallel()
 	redistest.Both(t, func(t *testing.T, rdb redis.UniversalClient, _ string) {
 		dir := directory{
 			portal:              {ID: "p1", Name: portal, Queue: queue, Kind: portals.Webhook, ClientID: "app"},
@@ -316,7 +320,19 @@ func TestPostponementsSpendNoAttemptAndFailuresDo(t *testing.T) {
 			return dispatch.Result{Registered: &dispatch.Registered{BotID: 1}}
 		}
 		submit(t, f, "r1", reg("a"))
-		f.work(t, "r1", nil)
+		id := tasks.TaskID("p1", "customapp", "a")
+		f.work(t, "r1", func() bool {
+			info, err := f.inspector.GetTaskInfo(queue, id)
+			if err == nil && info.State == asynq.TaskStateRetry && strings.Contains(info.LastErr, "INTERNAL_SERVER_ERROR") {
+				// The test does not wait for that time.
+				if wait := info.NextProcessAt.Sub(info.LastFailedAt); wait < 2*time.Second || wait > 6*time.Second {
+					t.Errorf("after its first failure the task waits %v, not 2.5 to 5 s", wait)
+				}
+				_ = f.inspector.RunTask(queue, id) // it may have come back by itself just now
+			}
+			run, err := f.runs.Get(t.Context(), "r1")
+			return err == nil && run.Finished()
+		})
 		if o := f.outcomes(t, "r1")[1]; o.Status != runs.StatusRegistered || o.Attempts != 2 {
 			t.Errorf("%+v", o)
 		}
@@ -374,28 +390,6 @@ func TestManyProducersNumberTheirRowsApart(t *testing.T) {
 		info, err := f.runs.Get(t.Context(), "r1")
 		if err != nil || len(seen) != 100 || info.Counts.Waiting != 100 {
 			t.Errorf("%d rows, %+v, %v", len(seen), info.Counts, err)
-		}
-	})
-}
-
-func TestOneWorkerAtATime(t *testing.T) {
-	both(t, func(t *testing.T, f *fleet) {
-		first, err := tasks.Claim(t.Context(), f.redis, "first")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := tasks.Claim(t.Context(), f.redis, "second"); err == nil || !strings.Contains(err.Error(), "it is first") {
-			t.Fatalf("a second worker started: %v", err)
-		}
-		if err := first.Release(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		second, err := tasks.Claim(t.Context(), f.redis, "second")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := second.Release(t.Context()); err != nil {
-			t.Fatal(err)
 		}
 	})
 }

@@ -45,6 +45,8 @@ type Later struct {
 	Reason string // for people
 	// Attempt is set when a call was made and failed.
 	Attempt bool
+	// Early is set when the task may come up to a second early.
+	Early bool
 }
 
 const (
@@ -92,7 +94,9 @@ func (p Policy) judge(r dispatch.Result, attempts int, now time.Time, draw float
 func (p Policy) judgeDeferral(d *dispatch.Deferral, now time.Time) Verdict {
 	h := d.Hold
 	if h == nil {
-		return later(d.Until, "waits for "+waitText(d.Reason))
+		v := later(d.Until, "waits for "+waitText(d.Reason))
+		v.Later.Early = d.Early
+		return v
 	}
 	over := now.Sub(h.Since) >= p.HoldTTL
 	switch {

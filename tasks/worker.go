@@ -82,6 +82,18 @@ func (w *Worker) Serve(queues []string) error {
 	return nil
 }
 
+// QueueSlots is how many tasks of one queue are taken at once by a worker that
+// works on concurrency of them. It is more than its share: half of all, so that
+// one busy queue can use what the others leave, though never so much that all
+// together take more than four times what is worked on.
+func QueueSlots(concurrency, queues int) int {
+	queues = max(queues, 1)
+	if queues == 1 {
+		return max(concurrency, 1)
+	}
+	return max(min((concurrency+1)/2, 4*concurrency/queues), 1)
+}
+
 // queueNames is where asynq keeps the names of all queues.
 const queueNames = "asynq:queues"
 
@@ -103,13 +115,15 @@ func (w *Worker) Announce(ctx context.Context) error {
 }
 
 func (w *Worker) serverConfig(queue string) asynq.Config {
-	check, forward := 250*time.Millisecond, 500*time.Millisecond
+	// Together these cost a Redis with nothing to do some 10 commands a second
+	// for each queue.
+	check, forward := 600*time.Millisecond, time.Second
 	if w.cfg.Eager {
 		check, forward = 20*time.Millisecond, 100*time.Millisecond
 	}
 	return asynq.Config{
 		Queues:                   map[string]int{queue: 1},
-		Concurrency:              max(w.cfg.Concurrency/max(len(w.cfg.Queues), 1), 1),
+		Concurrency:              QueueSlots(w.cfg.Concurrency, len(w.cfg.Queues)),
 		TaskCheckInterval:        check,
 		DelayedTaskCheckInterval: forward,
 		RetryDelayFunc:           RetryDelay(time.Now),

@@ -7,6 +7,7 @@ import (
 	"github.com/alicebob/miniredis/v2"
 
 	"botfleet/bitrix/portals"
+	"botfleet/ratelimit/redistest"
 )
 
 // BenchmarkImport stores 10,000 new portals and finds them all, per iteration.
@@ -18,11 +19,11 @@ func BenchmarkImport(b *testing.B) {
 		names[i] = entries[i].Name
 	}
 	for kind, start := range map[string]func() string{
-		"redis-server": func() string { return startRedis(b) },
-		"in memory":    func() string { return miniredis.RunT(b).Addr() },
+		"redis-server": func() string { return redistest.Start(b).URL },
+		"in memory":    func() string { return "redis://" + miniredis.RunT(b).Addr() },
 	} {
 		b.Run(kind, func(b *testing.B) {
-			client := connect(b, start())
+			client := redistest.Client(b, start())
 			r := newRegistry(b, client)
 			for b.Loop() {
 				if err := client.FlushAll(b.Context()).Err(); err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"botfleet/bitrix/portals"
+	"botfleet/ratelimit/redistest"
 )
 
 func TestCache(t *testing.T) {
@@ -61,7 +62,7 @@ func TestCache(t *testing.T) {
 
 // After a Refresh that saw a change, nobody may be given what was before it.
 func TestCacheNeverKeepsWhatIsOld(t *testing.T) {
-	r := newRegistry(t, connect(t, startRedis(t)))
+	r := newRegistry(t, redistest.Client(t, redistest.Start(t).URL))
 	e := webhook(t, "a.bitrix24.ru", "s")
 	mustImport(t, r, portals.Imported{Added: 1}, e)
 	id := mustFind(t, r, e.Name).ID

@@ -52,11 +52,15 @@ func PlanLimits(plan string) ratelimit.Limits {
 // Ranges of what may be given. Generous: a test shortens all periods, and a
 // self-hosted portal sets its own limits.
 const (
-	minRate, maxRate       = 0.001, 10_000
+	minRate, maxRate       = 0.01, 10_000 // below, a single wait is minutes
 	maxBurst               = 1_000_000
 	minWindow, maxWindow   = time.Second, 24 * time.Hour
 	minTimeout, maxTimeout = 100 * time.Millisecond, time.Hour
-	maxText                = 200 // bytes of a CLIENT_ID or member_id
+	minOperating           = 10 * time.Millisecond
+	// mostAtOnce is how many requests may be on their way to one portal at most:
+	// the largest PORTAL_PARALLEL.
+	mostAtOnce = 64
+	maxText    = 200 // bytes of a CLIENT_ID or member_id
 )
 
 // fieldProblem is a problem of an entry, not yet placed in a file.
@@ -144,7 +148,7 @@ func limitProblems(l ratelimit.Limits, timeout time.Duration) (all []fieldProble
 	add(l.Rate >= minRate && l.Rate <= maxRate, "rate", rangeRate)
 	add(l.Burst >= 1 && l.Burst <= maxBurst, "burst", rangeBurst)
 	add(l.Headroom >= 0 && l.Headroom < 1, "headroom", rangeHeadroom)
-	add(l.Operating >= 0 && l.Operating <= maxWindow, "operating_limit", rangeOperating)
+	add(l.Operating == 0 || l.Operating >= minOperating && l.Operating <= maxWindow, "operating_limit", rangeOperating)
 	add(l.OperatingWindow >= minWindow && l.OperatingWindow <= maxWindow, "operating_window", rangeWindow)
 	add(timeout >= minTimeout && timeout <= maxTimeout, "server_timeout", rangeTimeout)
 	if len(all) > 0 {
@@ -152,17 +156,20 @@ func limitProblems(l ratelimit.Limits, timeout time.Duration) (all []fieldProble
 	}
 	add(float64(l.Burst)*(1-l.Headroom) >= 1, "headroom",
 		fmt.Sprintf("%v of a burst of %d leaves no whole request: lower the one or raise the other", l.Headroom, l.Burst))
-	add(l.Operating <= l.OperatingWindow, "operating_limit",
-		fmt.Sprintf("of %v is more than operating_window of %v: give both, or 0 for a portal that counts none", l.Operating, l.OperatingWindow))
+	add(l.Rate*(1-l.Headroom) >= minRate, "headroom",
+		fmt.Sprintf("%v of %v requests a second leaves fewer than %v: lower the one or raise the other", l.Headroom, l.Rate, minRate))
+	add(l.Operating <= mostAtOnce*l.OperatingWindow, "operating_limit",
+		fmt.Sprintf("of %v cannot be used up in operating_window of %v, not by %d requests at once: give both, or 0 for a portal that counts none",
+			l.Operating, l.OperatingWindow, mostAtOnce))
 	return all
 }
 
 // The ranges in words.
 const (
-	rangeRate      = "must be a number of requests a second from 0.001 to 10000"
+	rangeRate      = "must be a number of requests a second from 0.01 to 10000"
 	rangeBurst     = "must be a whole number of requests from 1 to 1000000"
 	rangeHeadroom  = "must be a share from 0 to below 1"
-	rangeOperating = "must be a number of seconds from 0 (the portal counts none) to 86400"
+	rangeOperating = "must be 0 (the portal counts none) or a number of seconds from 0.01 to 86400"
 	rangeWindow    = "must be a number of seconds from 1 to 86400"
 	rangeTimeout   = "must be a number of seconds from 0.1 to 3600"
 )

@@ -179,7 +179,7 @@ func (b *builder) count(field string, fallback int, words string) int {
 // seconds reads a duration; what is outside any range must not overflow it.
 func (b *builder) seconds(field string, fallback time.Duration, words string) time.Duration {
 	n := b.number(field, fallback.Seconds(), words)
-	if math.Abs(n) > maxWindow.Seconds() {
+	if math.Abs(n) > maxWindow.Seconds() || n != 0 && math.Abs(n) < 0.001 { // the latter would become 0
 		b.add(field, words)
 		return fallback
 	}

@@ -113,7 +113,8 @@ func TestReadNamesEveryProblem(t *testing.T) {
 		{"client_id=" + long, "client_id: is longer than 200 bytes"},
 		{"plan=enterprize", `plan: "enterprize" is not one of standard, enterprise`},
 		{"plan=" + planted, "plan: the value given is not one of"},
-		{"rate=0", "rate: must be a number of requests a second from 0.001 to 10000"},
+		{"rate=0", "rate: must be a number of requests a second from 0.01 to 10000"},
+		{"rate=0.009", "rate: must be"}, {"rate=0.05;headroom=0.9", "headroom: 0.9 of 0.05 requests a second leaves fewer than 0.01"},
 		{"rate=-2", "rate: must be"}, {"rate=10001", "rate: must be"}, {"rate=1e309", "rate: "}, {"rate=fast", `rate: "fast" is not a number`},
 		{"rate=NaN", `rate: "NaN" is not a number`}, {"rate=Inf", "is not a number"}, {"rate=0x10", "is not a number"}, {"rate=0,5", "with a point, not a comma"},
 		{"rate=" + planted, "rate: the value given is not a number"},
@@ -122,7 +123,9 @@ func TestReadNamesEveryProblem(t *testing.T) {
 		{"burst=2;headroom=0.9", "headroom: 0.9 of a burst of 2 leaves no whole request"},
 		{"operating_limit=-1", "operating_limit: must"}, {"operating_limit=1e300", "operating_limit: must"},
 		{"operating_window=0.5", "operating_window: must be a number of seconds from 1"}, {"operating_window=1e18", "operating_window: must"},
-		{"operating_limit=100;operating_window=10", "operating_limit: of 1m40s is more than operating_window of 10s"},
+		{"operating_limit=641;operating_window=10", "operating_limit: of 10m41s cannot be used up in operating_window of 10s, not by 64 requests at once"},
+		{"operating_window=7", "operating_limit: of 8m0s cannot be used up in operating_window of 7s"},
+		{"operating_limit=0.0004", "operating_limit: must be 0 (the portal counts none) or a number of seconds from 0.01"}, {"operating_limit=0.009", "operating_limit: must"},
 		{"server_timeout=0", "server_timeout: must be a number of seconds from 0.1 to 3600"}, {"server_timeout=3601", "server_timeout: must"},
 	} {
 		_, err := read(t, portals.CSV, row(tt.set))
@@ -133,6 +136,38 @@ func TestReadNamesEveryProblem(t *testing.T) {
 		}
 		if len(refused.Problems) != 1 || strings.Contains(err.Error(), planted) {
 			t.Errorf("%s: %d problems, or the secret shows: %v", tt.set, len(refused.Problems), err)
+		}
+	}
+}
+
+// What is possible is taken, and said where it can hardly be meant.
+func TestStrangeLimitsAreSaid(t *testing.T) {
+	for _, tt := range []struct {
+		limits string // rate,burst,headroom,operating_limit,operating_window
+		want   []string
+	}{
+		{",,,,", nil}, {"5,250,0.5,0,600", nil}, {"50,10,,48,60", nil},
+		{"101,,,,", []string{"p.csv:2: rate: 101 requests a second are far more than any Bitrix24 plan allows"}},
+		{"0.05,,,,", []string{"p.csv:2: rate: leaves one request in 20 s"}},
+		{",,0.95,,", []string{"p.csv:2: headroom: 0.95 leaves 0.1 requests a second"}},
+		{",1,,,", []string{"p.csv:2: burst: of one request"}},
+		{",,,601,", []string{"p.csv:2: operating_limit: of 10m1s is more than operating_window of 10m0s"}},
+		{",,,5,", []string{"p.csv:2: operating_limit: of 5s is less than a hundredth of operating_window of 10m0s"}},
+	} {
+		got, err := read(t, portals.CSV, "portal,webhook,rate,burst,headroom,operating_limit,operating_window\nacme.bitrix24.ru,"+hook+","+tt.limits+"\n")
+		if err != nil {
+			t.Errorf("%s: %v", tt.limits, err)
+			continue
+		}
+		strange := portals.Strange(got)
+		if len(strange) != len(tt.want) {
+			t.Errorf("%s: %v", tt.limits, strange)
+			continue
+		}
+		for i, p := range strange {
+			if !strings.HasPrefix(p.String(), tt.want[i]) {
+				t.Errorf("%s: %q, want %q", tt.limits, p, tt.want[i])
+			}
 		}
 	}
 }

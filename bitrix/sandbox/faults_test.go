@@ -164,10 +164,24 @@ func TestDuringTheWork(t *testing.T) {
 	for _, kind := range []FaultKind{Reset, HTML, Silence, Truncate} {
 		p, release := held()
 		p.Faults = []Fault{{Kind: kind, When: During, Count: 1}}
+		begun, work := make(chan struct{}), p.ServiceFunc
+		p.ServiceFunc = func(n uint64) time.Duration { close(begun); return work(n) }
 		v := visit(t, p)
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		left := make(chan struct{})
+		go func() { // a client that is not answered leaves while the portal works
+			defer close(left)
+			select {
+			case <-begun:
+			case <-ctx.Done():
+			}
+			if kind == Silence {
+				cancel()
+			}
+		}()
 		_, err := v.try(ctx, hook+"imbot.register", "application/json", bot("helper"))
 		cancel()
+		<-left
 		if kind != HTML && err == nil {
 			t.Errorf("%s: an answer came", kind)
 		}

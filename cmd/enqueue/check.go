@@ -4,9 +4,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -14,74 +16,137 @@ import (
 	"botfleet/cmd/internal/config"
 	"botfleet/cmd/internal/engine"
 	"botfleet/cmd/internal/intake"
+	"botfleet/cmd/internal/outlook"
 	"botfleet/cmd/internal/report"
-	"botfleet/ratelimit"
 )
 
+// checkFlags are the options of check.
+type checkFlags struct {
+	inputFlags
+	rowCost, latency time.Duration
+}
+
+func (f *checkFlags) add(cmd *cobra.Command) {
+	f.inputFlags.add(cmd)
+	cmd.Flags().DurationVar(&f.rowCost, "row-cost", 0, "for the estimate: how long a portal works on a row, such as 300ms (default: as workers have learned, else unknown)")
+	cmd.Flags().DurationVar(&f.latency, "latency", 0, "for the estimate: what a request takes beside the work on its rows, such as 80ms (default unknown)")
+}
+
+func (f *checkFlags) validate() error {
+	if f.rowCost < 0 || f.latency < 0 {
+		return errors.New("--row-cost and --latency cannot be negative")
+	}
+	return nil
+}
+
 func newCheck(a *app) *cobra.Command {
-	var in inputFlags
+	var f checkFlags
 	cmd := &cobra.Command{
 		Use:   "check FILE",
 		Short: "Validate a file of rows, and estimate the work",
 		Long: `Validate every row of FILE: each problem is one line with its place, on standard
 output. Nothing is queued and nothing is sent. With --portals FILE no Redis is
-needed; without it the portals stored in Redis are asked.`,
-		Example: "  enqueue check --portals portals.csv bots.csv",
+needed; without it the portals stored in Redis are asked.
+
+The estimate says how many requests it takes and how long, and which limit binds
+on which portal. It is reckoned as the workers' gate does, for portals at rest;
+with a Redis (REDIS_URL), from what they are doing now and what their rows have
+cost so far. Where nobody knows what a row costs, only the request rate counts:
+say it with --row-cost and --latency. The slots that bind where no portal does
+are those of the workers alive, else --concurrency.`,
+		Example: "  enqueue check --portals portals.csv bots.csv\n  enqueue check --portals portals.csv --row-cost 300ms --latency 80ms bots.csv",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, err := a.config()
 			if err != nil {
 				return err
 			}
-			return a.check(cmd.Context(), cfg, &in, args)
+			return a.check(cmd.Context(), cfg, &f, args)
 		},
 	}
-	in.add(cmd)
+	f.add(cmd)
 	return cmd
 }
 
-func (a *app) check(ctx context.Context, cfg config.Config, in *inputFlags, args []string) (err error) {
-	dir, names, done, err := a.directory(ctx, cfg, in)
+func (a *app) check(ctx context.Context, cfg config.Config, f *checkFlags, args []string) (err error) {
+	if err := f.validate(); err != nil {
+		return err
+	}
+	entries, err := f.readPortals(cfg)
+	if err != nil {
+		return inputError(err)
+	}
+	a.warnOfLimits(entries)
+	base, err := a.checkBase(ctx, cfg, f)
 	if err != nil {
 		return err
 	}
-	defer done()
-	rows, err := in.openRows(ctx, args, a.std.in, names)
+	if base != nil {
+		defer func() { _ = base.Close() }()
+	}
+	dir := newDirectory(entries, base)
+	rows, err := f.openRows(ctx, args, a.std.in, func() ([]string, error) { return dir.names(ctx) })
 	if err != nil {
 		return inputError(err)
 	}
 	defer func() { _ = rows.Close() }()
-	return a.printCheck(ctx, cfg, rows, dir)
+	known, err := f.known(ctx, cfg, base)
+	if err != nil {
+		return err
+	}
+	return a.printCheck(ctx, cfg, rows, dir, known)
 }
 
-// directory is what is known of portals: the file's, or those stored in Redis.
-func (a *app) directory(ctx context.Context, cfg config.Config, in *inputFlags) (dir intake.Portals, names func() ([]string, error), done func(), err error) {
-	entries, err := in.readPortals(cfg)
-	if err != nil {
-		return nil, nil, nil, inputError(err)
-	}
-	if in.portals != "" {
-		names = func() ([]string, error) {
-			var all []string
-			for i := range entries {
-				all = append(all, entries[i].Name)
-			}
-			return all, nil
-		}
-		return newFileDirectory(entries), names, func() {}, nil
+// checkBase opens the Redis that check asks: needed where no portals file is
+// given, and asked where REDIS_URL says that there is one. It may be nil.
+func (a *app) checkBase(ctx context.Context, cfg config.Config, f *checkFlags) (*engine.Base, error) {
+	if f.portals != "" && !cfg.Given["REDIS_URL"] {
+		return nil, nil //nolint:nilnil // there is none, and none is needed
 	}
 	base, err := engine.Open(ctx, cfg, cfg.RedisURL)
-	if err != nil {
-		return nil, nil, nil, err
+	if err != nil && f.portals != "" && ctx.Err() == nil {
+		a.sayf("note: checked without Redis, for portals at rest: %v", err)
+		return nil, nil //nolint:nilnil // as above
 	}
-	return base.Registry, func() ([]string, error) { return portalNames(ctx, base.Registry) }, func() { _ = base.Close() }, nil
+	return base, err
 }
 
-func (a *app) printCheck(ctx context.Context, cfg config.Config, rows rows, dir intake.Portals) error {
+// checkDirectory is what is known of portals: those of a file, those stored, or both.
+type checkDirectory interface {
+	intake.Portals
+	names(ctx context.Context) ([]string, error)
+}
+
+func newDirectory(entries []portals.Entry, base *engine.Base) checkDirectory {
+	if base == nil {
+		return newFileDirectory(entries)
+	}
+	return newMerged(entries, base.Registry)
+}
+
+// known is what the estimate is made from beside the portals' limits.
+func (f *checkFlags) known(ctx context.Context, cfg config.Config, base *engine.Base) (outlook.Outlook, error) {
+	o := outlook.Outlook{Cost: f.rowCost, Latency: f.latency, Slots: cfg.Concurrency}
+	if base == nil {
+		return o, nil
+	}
+	there, err := fleetOf(base.Inspector)
+	if err != nil {
+		return o, err
+	}
+	if there.slots > 0 {
+		o.Slots = there.slots
+	}
+	o.Gate = base.Gate(cfg)
+	o.Now, err = clockOf(ctx, base.Redis)
+	return o, err
+}
+
+func (a *app) printCheck(ctx context.Context, cfg config.Config, rows rows, dir intake.Portals, known outlook.Outlook) error {
 	p := &findings{w: a.std.out, file: rows.Name()}
 	w := &findings{w: a.std.err, file: rows.Name(), most: shownWarnings, prefix: "warning: "}
 	rep, err := lookOver(ctx, rows, dir, intake.Options{
-		BatchSize: effectiveBatch(cfg), Parallel: cfg.PortalParallel,
+		BatchSize: effectiveBatch(cfg), Parallel: cfg.PortalParallel, Outlook: known,
 		Problem: func(f intake.Finding) error { p.print(f); return nil },
 		Warning: w.print,
 	})
@@ -96,26 +161,21 @@ func (a *app) printCheck(ctx context.Context, cfg config.Config, rows rows, dir 
 	return nil
 }
 
-// printReport says in two lines what was found and what the limits allow.
+// printReport says what was found and what the limits allow.
 func printReport(w io.Writer, rep *intake.Report) {
 	_, _ = fmt.Fprintf(w, "%s rows on %s portals: %s valid, %s invalid, %s problems, %s warnings\n",
 		report.Count(rep.Rows), report.Count(rep.Portals), report.Count(rep.Rows-rep.Invalid), report.Count(rep.Invalid),
 		report.Count(rep.Problems), report.Count(rep.Warnings))
 	e := rep.Estimate
-	if e.Requests == 0 {
-		return
+	if e.Requests > 0 {
+		_, _ = fmt.Fprintf(w, "estimate: %s requests, about %s; %s\n", report.Count(e.Requests), report.Duration(e.Duration), bindsWords(e.Binds, e.Portal))
 	}
-	_, _ = fmt.Fprintf(w, "estimate: %s requests, about %s under the portals' limits%s\n", report.Count(e.Requests), report.Duration(e.Duration), bindsText(e))
-}
-
-func bindsText(e intake.Estimate) string {
-	switch e.Binds {
-	case ratelimit.Rate:
-		return fmt.Sprintf("; the request rate of %s takes longest", e.Portal)
-	case ratelimit.Budget:
-		return fmt.Sprintf("; the operating time of %s takes longest", e.Portal)
-	default:
-		return "; no limit binds"
+	if e.Costless > 0 {
+		_, _ = fmt.Fprintf(w, "what a row costs is not known for %s rows: for them only the request rate counts, and it may take longer; --row-cost and --latency say it\n",
+			report.Count(e.Costless))
+	}
+	if e.Held+e.Silent > 0 {
+		_, _ = fmt.Fprintf(w, "%s portals are held and %s do not answer: their rows are not in it\n", report.Count(e.Held), report.Count(e.Silent))
 	}
 }
 

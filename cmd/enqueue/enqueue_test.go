@@ -125,3 +125,48 @@ func TestAnInterruptionHasAStatusOfItsOwn(t *testing.T) {
 		}
 	}
 }
+
+// Every line on standard error says who speaks, and a wrong command line says
+// where to read on.
+func TestErrorsNameTheCommandAndUsageItsHelp(t *testing.T) {
+	twoWrong := write(t, "portals.csv", "portal,webhook\na.bitrix24.ru,x\nb.bitrix24.ru,y\n")
+	for _, c := range []struct {
+		args []string
+		code int
+		help string // "" where the command line is not at fault
+	}{
+		{[]string{"sumbit"}, exitFailed, "see: enqueue --help"},
+		{[]string{"submit", "--portal", "x"}, exitFailed, "see: enqueue submit --help"},
+		{[]string{"check", "a.csv", "b.csv"}, exitFailed, "see: enqueue check --help"},
+		{[]string{"run", "--sandbox", "--bot", "bot.json", "a.csv"}, exitFailed, "see: enqueue run --help"},
+		{[]string{"check", "--portals", twoWrong, "rows.csv"}, exitRefused, ""},
+		{[]string{"check", "--portals", "nowhere.csv", "rows.csv"}, exitRefused, ""},
+	} {
+		code, _, errs := command(t.Context(), nil, c.args...)
+		if code != c.code {
+			t.Errorf("%v: exit status %d, want %d", c.args, code, c.code)
+		}
+		for line := range strings.Lines(errs) {
+			if !strings.HasPrefix(line, "enqueue: ") {
+				t.Errorf("%v: line %q", c.args, line)
+			}
+		}
+		if told := strings.Contains(errs, "--help"); told != (c.help != "") || !strings.Contains(errs, c.help) {
+			t.Errorf("%v: want %q in\n%s", c.args, c.help, errs)
+		}
+	}
+}
+
+// A command that is given again says what it need not do again.
+func TestARunSaysWhatWasRegisteredBefore(t *testing.T) {
+	rows, output := write(t, "rows.jsonl", oneRow), filepath.Join(t.TempDir(), "results.jsonl")
+	for i := range 2 {
+		code, _, errs := command(t.Context(), nil, "run", "--sandbox", "--output", output, rows)
+		if code != exitDone {
+			t.Fatalf("exit status %d: %s", code, errs)
+		}
+		if told := strings.Contains(errs, "registered before, as "+output+" says: 1 row\n"); told != (i == 1) {
+			t.Errorf("run %d: %s", i+1, errs)
+		}
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"maps"
 	"slices"
 	"strings"
 
@@ -47,7 +48,7 @@ type rows interface {
 func (f *inputFlags) openRows(ctx context.Context, args []string, in io.Reader, names func() ([]string, error)) (rows, error) {
 	switch {
 	case f.bot != "" && len(args) > 0:
-		return nil, errors.New("give either FILE or --bot, not both")
+		return nil, &usageError{"give either FILE or --bot, not both"}
 	case f.bot != "":
 		bot, err := rowfile.LoadBot(f.bot)
 		if err != nil {
@@ -62,7 +63,7 @@ func (f *inputFlags) openRows(ctx context.Context, args []string, in io.Reader, 
 		}
 		return &oneBot{file: f.bot, bot: bot, portals: all}, nil
 	case len(args) == 0:
-		return nil, errors.New("no FILE of rows given (\"-\" is standard input), and no --bot")
+		return nil, &usageError{`no FILE of rows given ("-" is standard input), and no --bot`}
 	}
 	return rowfile.Open(ctx, args[0], rowfile.Options{Format: f.format, Stdin: in})
 }
@@ -97,6 +98,18 @@ func (f *inputFlags) readPortals(cfg config.Config) ([]portals.Entry, error) {
 		return nil, &exitError{exitRefused, err}
 	}
 	return entries, nil
+}
+
+// warnOfLimits tells a person of limits that are possible, but strange.
+func (a *app) warnOfLimits(entries []portals.Entry) {
+	strange := slices.DeleteFunc(portals.Strange(entries), func(p portals.Problem) bool { return p.File == "" }) // made up by the sandbox
+	for i, p := range strange {
+		if i == shownWarnings {
+			_, _ = fmt.Fprintf(a.std.err, "warning: … and %s more warnings\n", report.Count(len(strange)-shownWarnings))
+			break
+		}
+		_, _ = fmt.Fprintln(a.std.err, "warning: "+p.String())
+	}
 }
 
 const (
@@ -196,6 +209,7 @@ func newFileDirectory(entries []portals.Entry) fileDirectory {
 		d[e.Name] = portals.Portal{
 			ID:   e.Name, // permanent enough for one look
 			Name: e.Name, Kind: kind, ClientID: e.ClientID, Plan: e.Plan, Limits: e.Limits, ServerTimeout: e.ServerTimeout,
+			Credential: e.Access.Fingerprint(),
 		}
 	}
 	return d
@@ -210,6 +224,11 @@ func (d fileDirectory) FindMany(_ context.Context, names []string) (map[string]p
 		}
 	}
 	return found, nil
+}
+
+// names lists the portals, for --bot.
+func (d fileDirectory) names(context.Context) ([]string, error) {
+	return slices.Sorted(maps.Keys(d)), nil
 }
 
 // merged are the portals of a file before the stored ones, as they will be once

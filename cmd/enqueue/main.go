@@ -9,8 +9,11 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
+
+	"github.com/spf13/cobra"
 )
 
 func main() {
@@ -90,11 +93,16 @@ func (e *exitError) Unwrap() error { return e.err }
 
 // run is the command, without its process.
 func run(ctx context.Context, args, environ []string, std stdio) int {
-	cmd := newRoot(environ, std) //nolint:contextcheck // the commands take theirs from ExecuteContext
-	cmd.SetArgs(args)
-	err := cmd.ExecuteContext(ctx)
+	root := newRoot(environ, std) //nolint:contextcheck // the commands take theirs from ExecuteContext
+	root.SetArgs(args)
+	understood := false // the command line
+	root.PersistentPreRun = func(*cobra.Command, []string) { understood = true }
+	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitDone
+	}
+	if _, usage := errors.AsType[*usageError](err); usage || !understood {
+		err = fmt.Errorf("%w\nsee: %s --help", err, cmd.CommandPath())
 	}
 	code := exitFailed
 	if exit, ok := errors.AsType[*exitError](err); ok {
@@ -104,7 +112,21 @@ func run(ctx context.Context, args, environ []string, std stdio) int {
 		code = exitInterrupted
 	}
 	if err != nil {
-		_, _ = fmt.Fprintf(std.err, "enqueue: %v\n", err)
+		complain(std.err, err)
 	}
 	return code
+}
+
+// usageError is a command line that lacks something, or says too much.
+type usageError struct{ text string }
+
+func (e *usageError) Error() string { return e.text }
+
+// complain prints an error, each of its lines with the name of the command.
+func complain(w io.Writer, err error) {
+	for line := range strings.Lines(err.Error()) {
+		if line = strings.TrimSpace(line); line != "" {
+			_, _ = fmt.Fprintf(w, "enqueue: %s\n", line)
+		}
+	}
 }

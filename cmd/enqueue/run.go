@@ -21,6 +21,7 @@ import (
 	"botfleet/cmd/internal/embedded"
 	"botfleet/cmd/internal/engine"
 	"botfleet/cmd/internal/redisconn"
+	"botfleet/cmd/internal/report"
 	"botfleet/cmd/internal/version"
 )
 
@@ -106,6 +107,9 @@ func (j *job) run(ctx context.Context, args []string) error {
 		runs: j.base.Runs, label: filepath.Base(j.rows.Name()), rows: j.rows, report: rep, sink: s,
 	}
 	if file != nil {
+		if n := file.Kept(); n > 0 {
+			j.sayf("registered before, as %s says: %s", j.common.output, report.Counted(n, "row"))
+		}
 		d.skip = func(portal, code string) bool { _, ok := file.Registered(portal, code); return ok }
 	}
 	return errors.Join(j.work(ctx, d), s.close())
@@ -172,9 +176,10 @@ func (j *job) work(ctx context.Context, d *delivery) error {
 	if err != nil {
 		return err
 	}
-	mark, err := j.prepare(ctx, d)
+	mark, err := j.prepare(ctx, d, w)
 	if err != nil {
-		return errors.Join(err, w.Stop())
+		w.Stop()
+		return err
 	}
 	d.bar = bar
 	err = j.deliver(ctx, d, w)
@@ -184,13 +189,13 @@ func (j *job) work(ctx context.Context, d *delivery) error {
 
 // prepare opens the run: a new one, or on a lasting Redis the one that the
 // same command was interrupted in.
-func (j *job) prepare(ctx context.Context, d *delivery) (mark string, err error) {
+func (j *job) prepare(ctx context.Context, d *delivery, w *engine.Worker) (mark string, err error) {
 	if j.private {
 		d.window, d.forget = embeddedWindow, true
-		d.client = j.base.Client(0)
+		d.client = j.base.Client(j.cfg, 0, w.Gate())
 		return "", j.beginRun(ctx, d, "")
 	}
-	d.client = j.base.Client(j.cfg.ResultTTL)
+	d.client = j.base.Client(j.cfg, j.cfg.ResultTTL, w.Gate())
 	given := ""
 	if j.common.output != "" {
 		mark = bookmark(j.common.output, j.rows.Name())
@@ -238,9 +243,7 @@ func (j *job) deliver(ctx context.Context, d *delivery, w *engine.Worker) error 
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
-		if err := j.watch(ctx, d, w); err != nil {
-			cancel(err)
-		}
+		j.watch(ctx, d, w)
 	}()
 	if d.resumed {
 		// Rows that ended badly before are queued anew. Until all are, what the
@@ -255,9 +258,7 @@ func (j *job) deliver(ctx context.Context, d *delivery, w *engine.Worker) error 
 	if errors.Is(err, errInterrupted) {
 		j.sayf("stopping: requests on their way may end; Ctrl-C again does not wait for them")
 	}
-	if stopping := w.Stop(); err == nil {
-		err = stopping
-	}
+	w.Stop()
 	if err != nil {
 		// What ended while the worker stopped is a result too.
 		rest, stop := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
@@ -270,16 +271,14 @@ func (j *job) deliver(ctx context.Context, d *delivery, w *engine.Worker) error 
 // sayEvery is how often a person is told what the rest of the rows waits for.
 const sayEvery = 30 * time.Second
 
-// watch tells what rows wait for, until ctx ends or the worker has lost its place.
-func (j *job) watch(ctx context.Context, d *delivery, w *engine.Worker) error {
+// watch tells what rows wait for, until ctx ends.
+func (j *job) watch(ctx context.Context, d *delivery, w *engine.Worker) {
 	tick := time.NewTicker(sayEvery)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
-		case err := <-w.Lost():
-			return err
+			return
 		case <-tick.C:
 		}
 		if text := w.Closed(ctx); text != "" && !j.common.quiet {

@@ -109,7 +109,7 @@ func (s *tableSink) close() error {
 		}
 	}
 	if hidden := s.total - len(s.kept); hidden > 0 {
-		_, _ = fmt.Fprintf(s.note, "%s more rows are not shown; --output FILE keeps every row's result\n", report.Count(hidden))
+		_, _ = fmt.Fprintf(s.note, "not shown: %s; --output FILE keeps every row's result\n", report.Counted(hidden, "more row"))
 	}
 	return s.w.Close()
 }

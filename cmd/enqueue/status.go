@@ -15,8 +15,9 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/spf13/cobra"
 
-	"botfleet/bitrix/portals"
+	"botfleet/cmd/internal/config"
 	"botfleet/cmd/internal/engine"
+	"botfleet/cmd/internal/outlook"
 	"botfleet/cmd/internal/report"
 	"botfleet/tasks"
 	"botfleet/tasks/runs"
@@ -27,8 +28,12 @@ func newStatus(a *app) *cobra.Command {
 		Use:   "status [RUN]",
 		Short: "Show runs, or one run: counts, rate, what waits and for what",
 		Long: `Show the newest runs, or one run: its counts, how fast it is, what its waiting
-rows wait for, and when it will be done at this rate.`,
-		Args: cobra.MaximumNArgs(1),
+rows wait for, and when it will be done: by the limits of its portals and what
+they are doing now, or, where no limit binds, at the pace of late. It says which
+limit binds on which portal. Rows of portals that are held or do not answer have
+no such time; the portals are named, with since when and why.`,
+		Example: "  enqueue status\n  enqueue status 0190a5c2-… --format json",
+		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, err := a.config()
 			if err != nil {
@@ -42,7 +47,7 @@ rows wait for, and when it will be done at this rate.`,
 			if len(args) == 0 {
 				return a.listRuns(cmd.Context(), base)
 			}
-			return a.oneRun(cmd.Context(), base, args[0])
+			return a.oneRun(cmd.Context(), cfg, base, args[0])
 		},
 	}
 }
@@ -59,11 +64,11 @@ type runStatus struct {
 	Refused    int       `json:"refused"`
 	Duplicate  int       `json:"duplicate"`
 	Waiting    int       `json:"waiting"`
-	// Rate, ETA and WaitsFor are given for one run only.
+	// What follows is given for one run only, while rows of it wait.
 	Rate     float64        `json:"rows_per_second,omitempty"`
-	ETA      *time.Time     `json:"eta,omitempty"`
 	WaitsFor map[string]int `json:"waits_for,omitempty"`
 	Sampled  bool           `json:"waits_for_is_a_sample,omitempty"`
+	*etaStatus
 }
 
 func statusOf(i runs.Info) runStatus {
@@ -117,7 +122,7 @@ func (a *app) printJSON(infos []runs.Info) error {
 	return nil
 }
 
-func (a *app) oneRun(ctx context.Context, base *engine.Base, id string) error {
+func (a *app) oneRun(ctx context.Context, cfg config.Config, base *engine.Base, id string) error {
 	info, err := base.Runs.Get(ctx, id)
 	if err != nil {
 		return err
@@ -127,9 +132,8 @@ func (a *app) oneRun(ctx context.Context, base *engine.Base, id string) error {
 		if s.Rate, err = base.Runs.Rate(ctx, id); err != nil {
 			return err
 		}
-		if s.Rate > 0 {
-			eta := time.Now().Add(time.Duration(float64(info.Counts.Waiting) / s.Rate * float64(time.Second))).UTC().Truncate(time.Second)
-			s.ETA = &eta
+		if s.etaStatus, err = eta(ctx, cfg, base, id, s.Rate); err != nil {
+			return err
 		}
 		if s.WaitsFor, s.Sampled, err = waitsFor(ctx, base, id, info.Counts.Waiting); err != nil {
 			return err
@@ -139,15 +143,35 @@ func (a *app) oneRun(ctx context.Context, base *engine.Base, id string) error {
 		return json.NewEncoder(a.std.out).Encode(s)
 	}
 	a.printRun(a.std.out, s)
-	return printHolds(ctx, a.std.out, base.Registry)
+	return nil
+}
+
+// eta finds out when a run's waiting rows will be done.
+func eta(ctx context.Context, cfg config.Config, base *engine.Base, id string, perSecond float64) (*etaStatus, error) {
+	now, err := clockOf(ctx, base.Redis)
+	if err != nil {
+		return nil, err
+	}
+	f := foresight{runs: base.Runs, registry: base.Registry, outlook: outlook.Outlook{
+		Gate: base.Gate(cfg), Batch: effectiveBatch(cfg), Parallel: cfg.PortalParallel, Now: now,
+	}}
+	p, err := f.run(ctx, id, perSecond)
+	if err != nil {
+		return nil, err
+	}
+	there, err := fleetOf(base.Inspector)
+	if err != nil {
+		return nil, err
+	}
+	return etaOf(&p, there.workers, time.Now()), nil
 }
 
 func (a *app) printRun(w io.Writer, s runStatus) {
 	_, _ = fmt.Fprintf(w, "run %s (%s), %s, begun %s\n", s.Run, report.Clean(s.Label), s.State, s.Created.Local().Format("2006-01-02 15:04:05"))
 	_, _ = fmt.Fprintf(w, "%s queued: %s registered, %s dead, %s refused, %s duplicate, %s waiting\n", report.Count(s.Queued),
 		report.Count(s.Registered), report.Count(s.Dead), report.Count(s.Refused), report.Count(s.Duplicate), report.Count(s.Waiting))
-	if s.ETA != nil {
-		_, _ = fmt.Fprintf(w, "%s lately; at this rate done in about %s\n", report.Rate(s.Rate), report.Duration(time.Until(*s.ETA)))
+	if s.etaStatus != nil {
+		s.print(w, s.Rate, time.Now())
 	}
 	reasons := make([]string, 0, len(s.WaitsFor))
 	for r := range s.WaitsFor {
@@ -161,27 +185,9 @@ func (a *app) printRun(w io.Writer, s runStatus) {
 	for _, r := range reasons {
 		_, _ = fmt.Fprintf(w, "  %s%s: %s\n", about, report.Count(s.WaitsFor[r]), report.Clean(r))
 	}
-}
-
-func printHolds(ctx context.Context, w io.Writer, r *portals.Registry) error {
-	held, err := r.Held(ctx)
-	if err != nil || len(held) == 0 {
-		return err
+	if s.etaStatus != nil {
+		s.printHolds(w)
 	}
-	_, _ = fmt.Fprintf(w, "%s portals are held:\n", report.Count(len(held)))
-	shown := 0
-	for id, h := range held {
-		if shown++; shown > shownWarnings {
-			_, _ = fmt.Fprintf(w, "  … and %s more\n", report.Count(len(held)-shownWarnings))
-			break
-		}
-		name := id
-		if p, err := r.Get(ctx, id); err == nil {
-			name = p.Name
-		}
-		_, _ = fmt.Fprintf(w, "  %s since %s: %s\n", name, h.Since.Local().Format("2006-01-02 15:04:05"), report.Clean(h.Reason))
-	}
-	return nil
 }
 
 // sampleTasks is how many put-off tasks of each queue are looked at to tell

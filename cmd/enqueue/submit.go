@@ -43,7 +43,7 @@ FILE queues what is missing, and nothing twice.`,
 				return err
 			}
 			if f.dryRun {
-				return a.check(cmd.Context(), cfg, &f.inputFlags, args)
+				return a.check(cmd.Context(), cfg, &checkFlags{inputFlags: f.inputFlags}, args)
 			}
 			return a.submit(cmd.Context(), cfg, &f, args)
 		},
@@ -81,7 +81,7 @@ func (a *app) submit(ctx context.Context, cfg config.Config, f *submitFlags, arg
 		return err
 	}
 	d := &delivery{
-		client: base.Client(cfg.ResultTTL), runs: base.Runs, run: f.run, label: filepath.Base(rows.Name()), rows: rows, report: rep,
+		client: base.Client(cfg, cfg.ResultTTL, base.Gate(cfg)), runs: base.Runs, run: f.run, label: filepath.Base(rows.Name()), rows: rows, report: rep,
 	}
 	if f.wait {
 		// Where results go must be settled before rows do.
@@ -108,6 +108,7 @@ func (a *app) importPortals(ctx context.Context, base *engine.Base, entries []po
 	if len(entries) == 0 {
 		return nil
 	}
+	a.warnOfLimits(entries)
 	got, err := base.Registry.Import(ctx, entries)
 	if err != nil {
 		return inputError(err)
@@ -148,7 +149,7 @@ func (a *app) submitAndFollow(ctx context.Context, base *engine.Base, d *deliver
 		return err
 	}
 	r := d.receipt
-	a.sayf("queued %s rows in %s%s", report.Count(r.queued), report.Duration(time.Since(began)), also(r))
+	a.sayf("queued %s in %s%s", report.Counted(r.queued, "row"), report.Duration(time.Since(began)), also(r))
 	if !wait {
 		if r.refused > 0 {
 			return &exitError{code: exitUnfinished}

@@ -1,4 +1,4 @@
-// /healthz and /readyz.
+// The worker's pages: /healthz, /readyz and /metrics.
 
 package main
 
@@ -11,11 +11,15 @@ import (
 	"net/http"
 	"sync/atomic"
 	"time"
-
-	"botfleet/cmd/internal/engine"
 )
 
-// health serves whether the process lives and can work.
+// pages are what stands behind the worker's addresses.
+type pages struct {
+	ready   func(ctx context.Context) error // nil: the worker can work
+	metrics http.Handler
+}
+
+// health serves the pages, and knows whether the worker is about to end.
 type health struct {
 	addr   string
 	server *http.Server
@@ -27,7 +31,7 @@ type health struct {
 const readyWait = 2 * time.Second
 
 // serveHealth begins to serve on addr.
-func serveHealth(addr string, w *engine.Worker, log *slog.Logger) (*health, error) {
+func serveHealth(addr string, p pages, log *slog.Logger) (*health, error) {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("HTTP_ADDR: %w", err)
@@ -42,8 +46,9 @@ func serveHealth(addr string, w *engine.Worker, log *slog.Logger) (*health, erro
 		}
 		ctx, cancel := context.WithTimeout(r.Context(), readyWait)
 		defer cancel()
-		answer(rw, w.Ready(ctx))
+		answer(rw, p.ready(ctx))
 	})
+	mux.Handle("GET /metrics", p.metrics)
 	h.server = &http.Server{
 		Handler: mux, ReadTimeout: 5 * time.Second, WriteTimeout: 10 * time.Second, IdleTimeout: time.Minute,
 		MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),

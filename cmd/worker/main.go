@@ -19,6 +19,7 @@ import (
 	"botfleet/cmd/internal/config"
 	"botfleet/cmd/internal/embedded"
 	"botfleet/cmd/internal/engine"
+	"botfleet/cmd/internal/metrics"
 	"botfleet/cmd/internal/redisconn"
 	"botfleet/cmd/internal/version"
 )
@@ -53,7 +54,8 @@ Signals: SIGTERM and Ctrl-C stop it: nothing more is taken, what is on its way
 ends or is handed back, within SHUTDOWN_TIMEOUT; a second one ends it at once.
 SIGTSTP: nothing more is taken, and it stays.
 
-HTTP on HTTP_ADDR: /healthz says that the process lives, /readyz that it can work.
+HTTP on HTTP_ADDR: /healthz says that the process lives, /readyz that it can
+work, /metrics tells Prometheus what it does.
 
 Exit status: 0 after a stop that was asked for, 1 otherwise.
 
@@ -101,7 +103,7 @@ func work(cfg config.Config, inMemory bool, signals <-chan os.Signal, stderr io.
 		started()
 		return quietly(ctx, err)
 	}
-	w, err := base.StartWorker(ctx, cfg, engine.WorkerOptions{Log: log, Version: version.String()})
+	w, measured, err := start(ctx, base, cfg, log)
 	paused := started()
 	if err != nil {
 		_ = base.Close()
@@ -111,35 +113,51 @@ func work(cfg config.Config, inMemory bool, signals <-chan os.Signal, stderr io.
 		w.Pause()
 		log.Info("worker takes no tasks")
 	}
-	err = serve(ctx, w, cfg, base.String(), signals, log)
+	web := pages{ready: w.Ready, metrics: measured.Handler()}
+	err = serve(ctx, w, web, cfg, base.String(), signals, log)
 	if !errors.Is(err, errKilled) { // asynq, at work then, would panic without its connections
 		_ = base.Close()
+		measured.Close()
 	}
 	return err
 }
 
-// serve says that the worker lives until it is told to stop, and then stops it.
-func serve(ctx context.Context, w *engine.Worker, cfg config.Config, redis string, signals <-chan os.Signal, log *slog.Logger) error {
-	health, err := serveHealth(cfg.HTTPAddr, w, log)
+// start starts the worker and what measures it.
+func start(ctx context.Context, base *engine.Base, cfg config.Config, log *slog.Logger) (*engine.Worker, *metrics.Metrics, error) {
+	m := metrics.New(metrics.Config{Version: version.String(), Log: log})
+	w, err := base.StartWorker(ctx, cfg, engine.WorkerOptions{Log: log, Meter: m, Version: version.String()})
 	if err != nil {
-		return errors.Join(err, w.Stop())
+		return nil, nil, err
+	}
+	err = m.Watch(metrics.Sources{Gate: w.Gate(), Queues: base.Inspector, Runs: base.Runs, Redis: base.Redis})
+	if err != nil {
+		w.Stop()
+		return nil, nil, err
+	}
+	return w, m, nil
+}
+
+// serve says that the worker lives until it is told to stop, and then stops it.
+func serve(ctx context.Context, w *engine.Worker, web pages, cfg config.Config, redis string, signals <-chan os.Signal, log *slog.Logger) error {
+	health, err := serveHealth(cfg.HTTPAddr, web, log)
+	if err != nil {
+		w.Stop()
+		return err
 	}
 	log.Info("worker started", "redis", redis, "http", health.addr, "concurrency", cfg.Concurrency)
-	var cause error
 	if ctx.Err() == nil { // not told to stop at the last moment of the start
-		cause = wait(w, signals, log)
+		wait(w, signals, log)
 	}
 	health.stopping()
 	log.Info("worker stops", "within", cfg.Shutdown)
 	stopped := stopOrKill(w, signals)
 	health.close()
 	log.Info("worker stopped")
-	return errors.Join(cause, stopped)
+	return stopped
 }
 
-// watchStart watches for signals while a worker starts: a dead worker's claim is
-// waited out for some seconds, and a signal must end that too. The function it
-// returns ends the watching, and reports whether the worker is to take no tasks.
+// watchStart watches for signals while a worker starts: a Redis that is slow to
+// answer is waited for, and a signal must end that too. The function it returns ends the watching, and reports whether the worker is to take no tasks.
 func watchStart(signals <-chan os.Signal, stop func()) (started func() (paused bool)) {
 	done, ended := make(chan struct{}), make(chan struct{})
 	paused := false
@@ -174,19 +192,14 @@ func quietly(ctx context.Context, err error) error {
 	return err
 }
 
-// wait returns when the worker is to stop: nil when it was told to.
-func wait(w *engine.Worker, signals <-chan os.Signal, log *slog.Logger) error {
-	for {
-		select {
-		case s := <-signals:
-			if s != syscall.SIGTSTP {
-				return nil
-			}
-			w.Pause()
-			log.Info("worker takes no more tasks")
-		case err := <-w.Lost():
-			return err
+// wait returns when the worker is told to stop.
+func wait(w *engine.Worker, signals <-chan os.Signal, log *slog.Logger) {
+	for s := range signals {
+		if s != syscall.SIGTSTP {
+			return
 		}
+		w.Pause()
+		log.Info("worker takes no more tasks")
 	}
 }
 
@@ -199,13 +212,16 @@ var errKilled = errors.New("told to stop twice: tasks in work will be run again 
 
 // stopOrKill stops the worker; a second signal does not wait for it.
 func stopOrKill(w *engine.Worker, signals <-chan os.Signal) error {
-	stopped := make(chan error, 1)
+	stopped := make(chan struct{})
 	first := time.Now()
-	go func() { stopped <- w.Stop() }()
+	go func() {
+		defer close(stopped)
+		w.Stop()
+	}()
 	for {
 		select {
-		case err := <-stopped:
-			return err
+		case <-stopped:
+			return nil
 		case s := <-signals:
 			if s != syscall.SIGTSTP && time.Since(first) > sameSignal {
 				return errKilled

@@ -23,12 +23,13 @@ func (l *lane) register(ctx context.Context, id uint64, jobs []*pending, t ratel
 	began := time.Now()
 	var results []Result
 	var a ratelimit.Answer
-	if len(jobs) == 1 {
-		results, a = l.single(ctx, jobs[0])
-	} else {
+	if t.Batched { // if only one row of it may go, too: portals count batches apart
 		results, a = l.batch(ctx, jobs)
+	} else {
+		results, a = l.single(ctx, jobs[0])
 	}
 	f := finished{flight: id, rows: a.Ran, took: time.Since(began)}
+	l.meter(jobs, t.Batched, a.Outcome, began, f.took)
 	l.observe(p, t, a) //nolint:contextcheck // the gate is told even when the request was given up
 	ended := 0
 	for i, j := range jobs {
@@ -42,6 +43,18 @@ func (l *lane) register(ctx context.Context, id uint64, jobs []*pending, t ratel
 	}
 	l.left(ended)
 	return f
+}
+
+// meter tells of a request's end.
+func (l *lane) meter(jobs []*pending, batched bool, outcome ratelimit.Outcome, began time.Time, took time.Duration) {
+	method := bitrix.MethodRegister
+	if batched {
+		method = bitrix.MethodBatch
+	}
+	l.d.cfg.Meter.Request(method, len(jobs), outcome, took)
+	for _, j := range jobs {
+		l.d.cfg.Meter.Waited(began.Sub(j.since))
+	}
 }
 
 // stillWanted marks jobs as sent, but for those whose callers have left, which
@@ -123,22 +136,24 @@ func merge(a *ratelimit.Answer, row ratelimit.Answer) {
 }
 
 // observe tells the gate how a request ended. A request that ended needs no
-// context of its own: the gate bounds its own work.
+// context of its own: the gate bounds its own work. A hold is kept first: what
+// the gate alone holds is released again as a left-over.
 func (l *lane) observe(p *portals.Portal, t ratelimit.Ticket, a ratelimit.Answer) {
 	ctx := context.WithoutCancel(l.d.ctx)
-	if err := l.d.cfg.Gate.Observe(ctx, t, a); err != nil {
-		l.d.cfg.Log.Warn("the gate could not be told of an answer", "portal", p.Name, "err", err)
+	changed := false // new credentials came while the call was on its way with the old ones
+	if a.Outcome == ratelimit.BlockedByBX && l.d.cfg.Holds != nil {
+		held, err := l.d.cfg.Holds.HoldCredential(ctx, p.ID, p.Credential, holdReason(a.Code, a.Text), time.Now())
+		if err != nil {
+			l.d.cfg.Log.Warn("the hold of a portal could not be kept", "portal", p.Name, "err", err)
+		}
+		changed = err == nil && !held
 	}
-	if a.Outcome != ratelimit.BlockedByBX || l.d.cfg.Holds == nil {
-		return
-	}
-	held, err := l.d.cfg.Holds.HoldCredential(ctx, p.ID, p.Credential, holdReason(a.Code, a.Text), time.Now())
-	if err == nil && !held {
-		// New credentials came while the call was on its way with the old ones.
+	err := l.d.cfg.Gate.Observe(ctx, t, a)
+	if err == nil && changed {
 		err = l.d.cfg.Gate.Release(ctx, p.ID)
 	}
 	if err != nil {
-		l.d.cfg.Log.Warn("the hold of a portal could not be kept", "portal", p.Name, "err", err)
+		l.d.cfg.Log.Warn("the gate could not be told of an answer", "portal", p.Name, "err", err)
 	}
 }
 
@@ -218,7 +233,7 @@ func (l *lane) look(now time.Time) time.Duration {
 	p := jobs[0].Portal
 	ctx, cancel := context.WithDeadline(l.d.ctx, now.Add(l.d.cfg.RequestTimeout))
 	dec, err := l.d.cfg.Gate.Acquire(ctx, ratelimit.Request{
-		Portal: p.ID, Limits: p.Limits, Credential: p.Credential, Method: "imbot.bot.list", Rows: 1,
+		Portal: p.ID, Limits: p.Limits, Credential: p.Credential, Method: bitrix.MethodBotList, Rows: 1,
 	})
 	if err != nil {
 		cancel()
@@ -251,25 +266,28 @@ func (l *lane) look(now time.Time) time.Duration {
 // putOff hands back jobs that the gate lets nobody look for now.
 func (l *lane) putOff(jobs []markedJob, dec ratelimit.Decision) {
 	var marked []markedJob
+	var back []*pending
 	for _, j := range jobs {
 		switch {
 		case dec.Hold != nil:
-			j.end(deferred(dec.Until, dec.Reason, dec.Hold))
+			l.d.defers(j.pending, dec.Until, dec.Reason, dec.Hold)
+			l.left(1)
 		case j.until.IsZero():
-			j.end(l.d.inLine(j.Portal, l.pace.perRow(), dec.Until, dec.Reason))
+			back = append(back, j.pending)
 		default:
 			marked = append(marked, j)
-			continue
 		}
-		l.left(1)
 	}
+	l.inLine(back, dec.Until, dec.Reason)
 	l.waitForMarks(marked)
 }
 
 // find looks, and returns the jobs to send: those that are not there and bear no mark.
 func (l *lane) find(ctx context.Context, p *portals.Portal, jobs []markedJob, t ratelimit.Ticket) (again []*pending) {
+	began := time.Now()
 	bots, at, err := l.d.cfg.Caller.Bots(ctx, p.Access, jobs[0].Bot.ClientID)
 	a := answer(err, at)
+	l.d.cfg.Meter.Request(bitrix.MethodBotList, len(jobs), a.Outcome, time.Since(began))
 	a.Unsure = false   // a look changes nothing on the portal
 	l.observe(p, t, a) //nolint:contextcheck // the gate is told even when the request was given up
 	if err != nil {
@@ -327,7 +345,7 @@ func (l *lane) notSeen(jobs []markedJob, e *bitrix.Error) (again []*pending) {
 			}
 			marked = append(marked, j)
 		case j.Last && e.Code == bitrix.CodeNotSent:
-			j.end(deferred(soon, ratelimit.InFlight, nil))
+			l.d.defers(j.pending, soon, ratelimit.InFlight, nil)
 			l.left(1)
 		case j.Last:
 			l.giveUp(j.pending, "the portal's list cannot be read: "+e.Description)
@@ -347,10 +365,10 @@ func (l *lane) notSeen(jobs []markedJob, e *bitrix.Error) (again []*pending) {
 func (l *lane) waitForMarks(jobs []markedJob) {
 	for _, j := range jobs {
 		if j.until.IsZero() {
-			j.end(deferred(time.Now(), ShuttingDown, nil))
+			l.d.defers(j.pending, time.Now(), ShuttingDown, nil)
 			continue
 		}
-		j.end(deferred(j.until, ratelimit.Marked, nil))
+		l.d.defers(j.pending, j.until, ratelimit.Marked, nil)
 	}
 	l.left(len(jobs))
 }

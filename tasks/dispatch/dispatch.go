@@ -17,7 +17,10 @@ package dispatch
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"math"
+	"strings"
 	"sync"
 	"time"
 
@@ -61,10 +64,33 @@ type Config struct {
 	Batching  Batching
 	// RequestTimeout bounds one request from its admission to the end of its answer.
 	RequestTimeout time.Duration
-	// Slots is how many jobs the process works on at once. One portal gets at
-	// most an eighth of them.
+	Meter          Meter // nil: nothing is measured
+	// Slots is how many jobs the process works on at once; the others wait
+	// outside. One portal gets at most an eighth of them while others want them.
 	Slots int
+	// QueueSlots is how many jobs of one queue may come at once. A portal leaves
+	// a quarter of its queue's to others. 0: Slots.
+	QueueSlots int
 }
+
+// Meter hears of what a dispatcher does. Its methods are called from many
+// goroutines and must not block.
+type Meter interface {
+	// Request tells of a request that has ended: the portal's REST method, the
+	// rows it carried, how it ended and how long it took.
+	Request(method string, rows int, outcome ratelimit.Outcome, took time.Duration)
+	// Waited tells how long a row waited for its request in this process.
+	Waited(d time.Duration)
+	// Deferred tells of rows that were handed back.
+	Deferred(why ratelimit.Reason, rows int)
+}
+
+// unmetered is the Meter of those who have none.
+type unmetered struct{}
+
+func (unmetered) Request(string, int, ratelimit.Outcome, time.Duration) {}
+func (unmetered) Waited(time.Duration)                                  {}
+func (unmetered) Deferred(ratelimit.Reason, int)                        {}
 
 const (
 	// longWait is the longest that a job waits in its lane for the gate.
@@ -83,6 +109,9 @@ const (
 type Job struct {
 	Portal *portals.Portal
 	Bot    *bitrix.Bot // complete: photo and CLIENT_ID included
+	// Order is the job's place among its portal's: smaller ones go first.
+	// See [ratelimit.Request].
+	Order int64
 	// Retried: an earlier call of this job failed. Its bot may stand on the
 	// portal all the same, so it is looked for before it is sent again.
 	Retried bool
@@ -116,6 +145,8 @@ type Deferral struct {
 	Reason ratelimit.Reason
 	// Hold says more when Reason is Held or Silent.
 	Hold *ratelimit.Hold
+	// Early is set when asking a little before Until does no harm.
+	Early bool
 }
 
 // ShuttingDown is the reason of jobs handed back by a dispatcher that drains.
@@ -127,8 +158,12 @@ type Dispatcher struct {
 	ctx    context.Context //nolint:containedctx // of the requests: ends when Close gives up waiting
 	cancel context.CancelFunc
 
+	slots    chan struct{} // full: jobs wait outside
+	drained  chan struct{} // closed by Drain
 	mu       sync.Mutex
 	lanes    map[string]*lane
+	queues   map[string]int // jobs in lanes, by queue
+	jobs     int            // in lanes
 	draining bool
 	crew     *crew // of lanes and their requests
 	ended    sync.Once
@@ -138,14 +173,24 @@ type Dispatcher struct {
 func New(cfg Config) *Dispatcher {
 	cfg.Parallel = max(cfg.Parallel, 1)
 	cfg.BatchSize = min(max(cfg.BatchSize, 1), 50)
+	cfg.Slots = max(cfg.Slots, 1)
+	if cfg.QueueSlots <= 0 {
+		cfg.QueueSlots = cfg.Slots
+	}
 	if cfg.Batching == Off {
 		cfg.BatchSize = 1
+	}
+	if cfg.Meter == nil {
+		cfg.Meter = unmetered{}
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	return &Dispatcher{cfg: cfg, ctx: ctx, cancel: cancel, lanes: map[string]*lane{}, crew: newCrew()}
+	return &Dispatcher{
+		cfg: cfg, ctx: ctx, cancel: cancel, lanes: map[string]*lane{}, queues: map[string]int{}, crew: newCrew(),
+		slots: make(chan struct{}, cfg.Slots), drained: make(chan struct{}),
+	}
 }
 
 // keepBusy is how long the jobs in a lane should keep a slow portal busy: more
@@ -153,33 +198,57 @@ func New(cfg Config) *Dispatcher {
 // jobs back and getting them again.
 const keepBusy = 6 * time.Second
 
-// laneJobs is how many jobs of one portal may be in the process at once: an
-// eighth of the slots, and not more than the portal can take soon, by its
-// request rate and by how long it works on a row (0: not known).
-func (d *Dispatcher) laneJobs(p *portals.Portal, perRow time.Duration) int {
-	most := max(d.cfg.Slots/8, d.cfg.Parallel)
+// wanted is how many jobs of one portal keep it busy: what it can take soon, by
+// its request rate and by how long it works on a row (0: not known).
+func (d *Dispatcher) wanted(p *portals.Portal, perRow time.Duration) int {
 	soon := longWait.Seconds()*p.Limits.Rate*float64(d.cfg.BatchSize) + float64(p.Limits.Burst+d.cfg.Parallel)
-	if soon < float64(most) {
-		most = max(int(soon), d.cfg.Parallel)
-	}
+	n := max(int(min(soon, math.MaxInt32)), d.cfg.Parallel)
 	if perRow > 0 {
-		most = min(most, max(d.cfg.Parallel*rowsWithin(keepBusy, perRow), 2*d.cfg.Parallel))
+		n = min(n, max(d.cfg.Parallel*rowsWithin(keepBusy, perRow), 2*d.cfg.Parallel))
 	}
-	return most
+	return n
 }
+
+// hasRoom reports whether a lane may take one more job. An eighth of the slots
+// is every portal's. One that is known to get things done may have more while
+// nobody else wants them: full batches at a portal's request rate take that many.
+func (d *Dispatcher) hasRoom(l *lane, p *portals.Portal, perRow time.Duration) bool {
+	if l.jobs >= d.wanted(p, perRow) {
+		return false
+	}
+	if l.jobs < max(d.cfg.Slots/8, d.cfg.Parallel) {
+		return true
+	}
+	return perRow > 0 && d.queues[p.Queue] < threeQuarters(d.cfg.QueueSlots) && d.jobs < threeQuarters(d.cfg.Slots)
+}
+
+func threeQuarters(n int) int { return n - n/4 }
 
 // Do takes one job to its portal and returns how it ended. When ctx ends first
 // a job that has not been sent is taken back; one that has been sent ends as
 // ambiguous, for its answer may be lost.
 func (d *Dispatcher) Do(ctx context.Context, job Job) Result {
-	j := &pending{Job: job, since: time.Now(), done: make(chan Result, 1)}
-	switch why, perRow := d.enter(j); why {
-	case ShuttingDown:
-		return deferred(time.Now(), ShuttingDown, nil)
-	case ratelimit.InFlight:
-		return d.inLine(j.Portal, perRow, time.Now(), ratelimit.InFlight)
-	default: // it is in
+	j := &pending{Job: job, done: make(chan Result, 1)}
+	select {
+	case d.slots <- struct{}{}:
+	case <-d.drained:
+		d.defers(j, time.Now(), ShuttingDown, nil)
+		return <-j.done
+	case <-ctx.Done():
+		return j.giveUp(ctx)
 	}
+	j.since = time.Now()
+	why, perRow := d.enter(j)
+	if why != ratelimit.None {
+		<-d.slots // what follows is no work on a portal
+		if why == ShuttingDown {
+			d.defers(j, time.Now(), ShuttingDown, nil)
+		} else {
+			d.inLine([]*pending{j}, perRow, time.Now(), why)
+		}
+		return <-j.done
+	}
+	defer func() { <-d.slots }()
 	select {
 	case r := <-j.done:
 		return r
@@ -189,8 +258,8 @@ func (d *Dispatcher) Do(ctx context.Context, job Job) Result {
 }
 
 // enter puts a job into its portal's lane, which it makes when there is none.
-// It returns why a job may not enter, and None when it has, and how long the
-// portal works on a row.
+// It returns why a job may not enter, and None when it has, and what a row takes,
+// as inLine wants it.
 func (d *Dispatcher) enter(j *pending) (ratelimit.Reason, time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -203,14 +272,19 @@ func (d *Dispatcher) enter(j *pending) (ratelimit.Reason, time.Duration) {
 		d.lanes[l.portal] = l
 		d.crew.run(l.run)
 	}
-	perRow := time.Duration(l.perRow.Load())
-	if l.jobs >= d.laneJobs(j.Portal, perRow) {
-		return ratelimit.InFlight, perRow
+	if !d.hasRoom(l, j.Portal, time.Duration(l.perRow.Load())) {
+		if j.Order >= l.newest.Load() {
+			return ratelimit.InFlight, time.Duration(l.steady.Load())
+		}
+		l.over++ // it takes the place of a younger one
 	}
 	l.jobs++
+	d.jobs++
+	d.queues[j.Portal.Queue]++
+	l.queue = j.Portal.Queue
 	l.arrived = append(l.arrived, j)
 	l.nudge()
-	return ratelimit.None, perRow
+	return ratelimit.None, 0
 }
 
 // Drain stops the sending of anything more: jobs that wait, and jobs that come,
@@ -218,6 +292,9 @@ func (d *Dispatcher) enter(j *pending) (ratelimit.Reason, time.Duration) {
 func (d *Dispatcher) Drain() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if !d.draining {
+		close(d.drained)
+	}
 	d.draining = true
 	for _, l := range d.lanes {
 		l.nudge()
@@ -242,38 +319,67 @@ func (d *Dispatcher) Close(ctx context.Context) {
 	d.cancel()
 }
 
-// inLine defers one job to the next place in its portal's line.
-func (d *Dispatcher) inLine(p *portals.Portal, perRow time.Duration, notBefore time.Time, why ratelimit.Reason) Result {
-	at, err := d.cfg.Gate.Place(d.ctx, request(p, 1), notBefore, d.lineBatch(p, perRow))
+// defers hands one job back.
+func (d *Dispatcher) defers(j *pending, until time.Time, why ratelimit.Reason, hold *ratelimit.Hold) {
+	d.cfg.Meter.Deferred(why, 1)
+	j.end(Result{Deferred: &Deferral{Until: until, Reason: why, Hold: hold}})
+}
+
+// inLine hands jobs of one portal back until it is their turn in its line.
+// perRow is what a row takes of one request's time, 0 while not known.
+func (d *Dispatcher) inLine(jobs []*pending, perRow time.Duration, notBefore time.Time, why ratelimit.Reason) {
+	if len(jobs) == 0 {
+		return
+	}
+	p := jobs[0].Portal
+	r := ratelimit.LineRequest{Request: request(p, jobs), Batch: d.cfg.BatchSize, NotBefore: notBefore}
+	if perRow > 0 {
+		r.Batch = min(r.Batch, rowsWithin(p.ServerTimeout/batchShare, perRow))
+		r.PerSecond = float64(d.cfg.Parallel) / perRow.Seconds()
+	}
+	r.Batched = r.Batch > 1
+	places, err := d.cfg.Gate.Place(d.ctx, r)
+	if err == nil && len(places) != len(jobs) {
+		err = fmt.Errorf("%d places for %d rows", len(places), len(jobs))
+	}
 	if err != nil {
 		d.cfg.Log.Warn("the gate gave no place in line", "portal", p.Name, "err", err)
-		at = time.Now().Add(longWait)
 	}
-	return deferred(at, why, nil)
+	for i, j := range jobs {
+		at := later(time.Now().Add(longWait), notBefore)
+		if err == nil {
+			at = places[i].Ask
+		}
+		d.cfg.Meter.Deferred(why, 1)
+		j.end(Result{Deferred: &Deferral{Until: at, Reason: why, Early: true}})
+	}
+	d.expect(p.ID, time.Now())
 }
 
-// lineBatch is how many rows each request of a portal will carry when rows wait
-// in line: full batches, or what a slow portal gets done of them in time.
-func (d *Dispatcher) lineBatch(p *portals.Portal, perRow time.Duration) int {
-	n := d.cfg.BatchSize
-	if perRow <= 0 {
-		return n
+// expect notes that rows of a portal have been put off, and will come again.
+func (d *Dispatcher) expect(portal string, now time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if l := d.lanes[portal]; l != nil {
+		l.putOffAt.Store(now.UnixNano())
 	}
-	n = min(n, rowsWithin(p.ServerTimeout/batchShare, perRow))
-	if perSecond := float64(d.cfg.Parallel) / perRow.Seconds(); p.Limits.Rate > 0 && perSecond < p.Limits.Rate*float64(n) {
-		n = max(int(perSecond/p.Limits.Rate), 1)
-	}
-	return n
 }
 
-func deferred(until time.Time, why ratelimit.Reason, hold *ratelimit.Hold) Result {
-	return Result{Deferred: &Deferral{Until: until, Reason: why, Hold: hold}}
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }
 
-// request is what the gate is asked for a number of a portal's registrations.
-func request(p *portals.Portal, rows int) ratelimit.Request {
-	return ratelimit.Request{
-		Portal: p.ID, Limits: p.Limits, Credential: p.Credential,
-		Method: "imbot.register", Rows: rows,
+// request is what the gate is asked for jobs of one portal.
+func request(p *portals.Portal, jobs []*pending) ratelimit.Request {
+	r := ratelimit.Request{
+		Portal: p.ID, Limits: p.Limits, Credential: p.Credential, Method: bitrix.MethodRegister, Rows: len(jobs),
+		Batched: len(jobs) > 1, Codes: make([]string, len(jobs)), Order: make([]int64, len(jobs)),
 	}
+	for i, j := range jobs {
+		r.Codes[i], r.Order[i] = strings.ToLower(j.Bot.Code), j.Order
+	}
+	return r
 }

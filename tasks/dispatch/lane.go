@@ -3,9 +3,10 @@
 package dispatch
 
 import (
+	"cmp"
 	"context"
+	"math"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -52,9 +53,14 @@ type lane struct {
 
 	// Under d.mu:
 	jobs    int        // in the lane: arrived, waiting or in a request
+	queue   string     // the portal's
 	arrived []*pending // not yet taken over by run
+	over    int        // how many jobs have come although there was no room
 
-	perRow atomic.Int64 // pace's, for those who want to enter
+	perRow   atomic.Int64 // pace's, for those who want to enter
+	steady   atomic.Int64 // pace's, for those who may not
+	newest   atomic.Int64 // the greatest Order among the waiting jobs
+	putOffAt atomic.Int64 // when rows were last put off into the portal's line; Unix time in ns
 
 	wake     chan struct{} // something has changed
 	ended    chan finished
@@ -64,7 +70,10 @@ type lane struct {
 	flights  map[uint64]time.Time // requests on their way, by when they began
 	flight   uint64
 	openAt   time.Time // the gate said: not before
+	sentAt   time.Time // when a request last began
+	others   time.Time // of a silent portal: until then all but the first have to wait
 	bound    bool      // a limit binds: what waits now had to wait, and leaves in batches
+	scarce   bool      // that limit is the request rate: each request should carry all it can
 	why      ratelimit.Reason
 	hold     *ratelimit.Hold
 	pace     pace
@@ -116,10 +125,12 @@ func (l *lane) run() {
 		if len(l.lost) > lost { // some have just met a mark
 			wait = min(wait, l.look(time.Now()))
 		}
-		timer.Reset(wait)
-		if l.leave() {
+		l.noteNewest()
+		left, lingers := l.leave(time.Now())
+		if left {
 			return
 		}
+		timer.Reset(min(wait, lingers))
 		select {
 		case <-l.wake:
 		case f := <-l.ended:
@@ -140,13 +151,32 @@ func (l *lane) takeArrived() (draining bool) {
 			l.waiting = append(l.waiting, j)
 		}
 	}
-	l.arrived = nil
+	came, over := len(l.arrived) > 0, l.over
+	l.arrived, l.over = nil, 0
 	draining = l.d.draining
 	l.d.mu.Unlock()
 	before := len(l.waiting)
 	l.waiting = slices.DeleteFunc(l.waiting, func(j *pending) bool { return j.gone.Load() })
 	l.left(before - len(l.waiting))
+	if came { // the queue keeps the order of what is due in one second only roughly
+		slices.SortStableFunc(l.waiting, func(a, b *pending) int { return cmp.Compare(a.Order, b.Order) })
+		keep := max(len(l.waiting)-over, 0)
+		l.inLine(slices.Clone(l.waiting[keep:]), time.Now(), ratelimit.InFlight)
+		clear(l.waiting[keep:])
+		l.waiting = l.waiting[:keep]
+	}
+	l.noteNewest()
 	return draining
+}
+
+// noteNewest tells those who want to enter whether they are older than somebody
+// who waits.
+func (l *lane) noteNewest() {
+	newest := int64(math.MinInt64)
+	if n := len(l.waiting); n > 0 {
+		newest = l.waiting[n-1].Order
+	}
+	l.newest.Store(newest)
 }
 
 // left takes n jobs off the lane's count.
@@ -156,18 +186,40 @@ func (l *lane) left(n int) {
 	}
 	l.d.mu.Lock()
 	l.jobs -= n
+	l.d.jobs -= n
+	if l.d.queues[l.queue] -= n; l.d.queues[l.queue] == 0 {
+		delete(l.d.queues, l.queue)
+	}
 	l.d.mu.Unlock()
 }
 
-// leave removes an empty lane from the dispatcher, and reports whether it did.
-func (l *lane) leave() bool {
+const (
+	// lingerFor is how long an empty lane stays after rows of its portal were
+	// last put off. They come again, and what was learned of the portal, above
+	// all that a limit binds, is worth more then than a first call at once.
+	lingerFor = time.Minute
+	// mostLanes is how many lanes there may be for empty ones to stay.
+	mostLanes = 10_000
+)
+
+// leave removes an empty lane from the dispatcher, and reports whether it did, or
+// after how long it may.
+func (l *lane) leave(now time.Time) (left bool, after time.Duration) {
 	l.d.mu.Lock()
 	defer l.d.mu.Unlock()
 	if l.jobs > 0 || len(l.flights) > 0 {
-		return false
+		return false, time.Hour
+	}
+	if lingers := lingerFor - l.sincePutOff(now); lingers > 0 && !l.d.draining && len(l.d.lanes) <= mostLanes {
+		return false, lingers
 	}
 	delete(l.d.lanes, l.portal)
-	return true
+	return true, 0
+}
+
+// sincePutOff is how long ago rows of the portal were last put off into its line.
+func (l *lane) sincePutOff(now time.Time) time.Duration {
+	return now.Sub(time.Unix(0, l.putOffAt.Load()))
 }
 
 func (l *lane) landed(f finished) {
@@ -179,6 +231,7 @@ func (l *lane) landed(f finished) {
 		l.progress = time.Now()
 		l.pace.learn(f.rows, f.took)
 		l.perRow.Store(int64(l.pace.perRow()))
+		l.steady.Store(int64(l.pace.steady(l.d.cfg.Batching)))
 	}
 	// Back in front: they have waited longest.
 	l.waiting = append(f.again, l.waiting...)
@@ -190,6 +243,9 @@ func (l *lane) landed(f finished) {
 // step sends what may go now, hands back what would wait too long, and returns
 // after how long to step again at the latest.
 func (l *lane) step(now time.Time) time.Duration {
+	if l.sincePutOff(now) < lingerFor {
+		l.bound = true
+	}
 	for len(l.waiting) > 0 {
 		if wait := l.closedFor(now); wait > 0 {
 			l.bound = true
@@ -201,11 +257,35 @@ func (l *lane) step(now time.Time) time.Duration {
 			}
 			return wait
 		}
+		if wait := l.fuller(now); wait > 0 {
+			return wait
+		}
 		l.send(l.choose(), now)
 		now = time.Now()
 	}
-	l.bound = false
+	if l.sincePutOff(now) >= lingerFor {
+		l.bound, l.scarce = false, false
+	}
 	return time.Hour
+}
+
+// fullWait is how long a batch waits for more rows while requests are scarce:
+// rows that were put off come on whole seconds. The bucket fills meanwhile.
+const fullWait = 1200 * time.Millisecond
+
+// fuller is how long the next batch should wait for more rows. While rows of the
+// portal are put off, those that are due come together. And while the request
+// rate is what binds, a batch that is not full wastes a part of it.
+func (l *lane) fuller(now time.Time) time.Duration {
+	if !l.bound || l.sincePutOff(now) >= lingerFor || len(l.waiting) >= l.most() {
+		return 0
+	}
+	gather := gatherFor - now.Sub(l.waiting[0].since)
+	if !l.scarce || l.d.cfg.Batching == Off {
+		return gather
+	}
+	from := later(later(l.openAt, l.sentAt), l.waiting[0].since)
+	return max(gather, fullWait-now.Sub(from))
 }
 
 // closedFor returns how long nothing may be sent, as far as the lane knows.
@@ -282,8 +362,11 @@ func (l *lane) oldestFlight(now time.Time) time.Time {
 
 // handBackAll hands every waiting job back until one time.
 func (l *lane) handBackAll(until time.Time, why ratelimit.Reason) {
-	for _, j := range l.waiting {
-		j.end(deferred(until, why, l.hold))
+	for i, j := range l.waiting {
+		if i == 1 && why == ratelimit.Silent && l.others.After(until) {
+			until = l.others
+		}
+		l.d.defers(j, until, why, l.hold)
 	}
 	l.left(len(l.waiting))
 	l.waiting = nil
@@ -292,27 +375,35 @@ func (l *lane) handBackAll(until time.Time, why ratelimit.Reason) {
 // handBackOld gives places in line to jobs that have waited longWait at now; to
 // all of them when now is zero.
 func (l *lane) handBackOld(now, notBefore time.Time) {
-	keep := l.waiting[:0]
+	var back, keep []*pending
 	for _, j := range l.waiting {
 		if !now.IsZero() && now.Sub(j.since) < longWait {
 			keep = append(keep, j)
-			continue
+		} else {
+			back = append(back, j)
 		}
-		j.end(l.d.inLine(j.Portal, l.pace.perRow(), notBefore, l.why))
 	}
-	l.left(len(l.waiting) - len(keep))
-	clear(l.waiting[len(keep):])
 	l.waiting = keep
+	l.inLine(back, notBefore, l.why)
+}
+
+// inLine hands jobs back until it is their turn in the portal's line.
+func (l *lane) inLine(jobs []*pending, notBefore time.Time, why ratelimit.Reason) {
+	for len(jobs) > 0 { // of one credential at a time
+		n := 1
+		for n < len(jobs) && jobs[n].Portal.Credential == jobs[0].Portal.Credential {
+			n++
+		}
+		l.d.inLine(jobs[:n], l.pace.steady(l.d.cfg.Batching), notBefore, why)
+		l.left(n)
+		jobs = jobs[n:]
+	}
 }
 
 // choose takes the jobs of the next request off the waiting ones, in their
 // order: one while nothing binds, else as many as may travel together.
 func (l *lane) choose() []*pending {
-	most := 1
-	if l.bound || l.d.cfg.Batching == Always {
-		p := l.waiting[0].Portal
-		most = min(l.d.cfg.BatchSize, l.pace.rows(p.ServerTimeout), l.pace.enough(p.Limits.Rate, l.d.cfg.Parallel))
-	}
+	most := l.most()
 	n, bytes := 0, 0
 	for _, j := range l.waiting {
 		size := botBytes(j.Bot)
@@ -329,6 +420,15 @@ func (l *lane) choose() []*pending {
 	return jobs
 }
 
+// most is how many rows the next request may carry.
+func (l *lane) most() int {
+	if !l.bound && l.d.cfg.Batching != Always || l.d.cfg.Batching == Off {
+		return 1
+	}
+	p := l.waiting[0].Portal
+	return min(l.d.cfg.BatchSize, l.pace.rows(p.ServerTimeout), l.pace.enough(p.Limits.Rate, l.d.cfg.Parallel))
+}
+
 // batchBytes bounds the parameters that travel in one batch.
 const batchBytes = 256 << 10
 
@@ -343,12 +443,10 @@ func botBytes(b *bitrix.Bot) int {
 // send asks the gate for the jobs and starts the request for those that may go.
 func (l *lane) send(jobs []*pending, now time.Time) {
 	p := jobs[0].Portal
-	r := request(p, len(jobs))
-	r.Batched = len(jobs) > 1
-	r.Codes = make([]string, len(jobs))
-	for i, j := range jobs {
-		r.Codes[i] = strings.ToLower(j.Bot.Code)
-	}
+	r := request(p, jobs)
+	// While a limit binds a single row travels as a batch too: portals may count
+	// the two kinds of call apart, and what is known of one says little of the other.
+	r.Batched = r.Batched || l.bound && l.d.cfg.Batching != Off && bitrix.CanBatch(jobs[0].Bot)
 	r.MarkFor = l.d.cfg.RequestTimeout + p.ServerTimeout + markSlack
 	// The deadline is set before the marks are, so that nothing is ever sent
 	// later than a mark allows for.
@@ -381,7 +479,8 @@ func (l *lane) send(jobs []*pending, now time.Time) {
 		}
 	}
 	if len(rest) > 0 {
-		l.openAt, l.why, l.hold = dec.Until, dec.Reason, dec.Hold
+		l.openAt, l.why, l.hold, l.others = dec.Until, dec.Reason, dec.Hold, dec.Others
+		l.scarce = dec.Reason == ratelimit.Rate
 		if soonest := now.Add(time.Millisecond); len(going) == 0 && l.openAt.Before(soonest) {
 			l.openAt = soonest // a gate whose clock is behind must not be asked without end
 		}
@@ -402,7 +501,8 @@ func (l *lane) putBack(jobs []*pending) {
 func (l *lane) start(request func(id uint64) finished) {
 	l.flight++
 	id := l.flight
-	l.flights[id] = time.Now()
+	l.sentAt = time.Now()
+	l.flights[id] = l.sentAt
 	l.d.crew.run(func() { l.ended <- request(id) })
 }
 

@@ -180,7 +180,7 @@ func TestAPlaceInLineIsAskedForWithoutHoldingOthersUp(t *testing.T) {
 // slowPlaces is a gate that takes long to give a place in line.
 type slowPlaces struct{ ratelimit.Gate }
 
-func (g *slowPlaces) Place(ctx context.Context, r ratelimit.Request, notBefore time.Time, batch int) (time.Time, error) {
+func (g *slowPlaces) Place(ctx context.Context, r ratelimit.LineRequest) ([]ratelimit.Place, error) {
 	<-time.After(3 * time.Second)
-	return g.Gate.Place(ctx, r, notBefore, batch)
+	return g.Gate.Place(ctx, r)
 }

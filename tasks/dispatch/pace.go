@@ -54,6 +54,16 @@ func (p *pace) perRow() time.Duration {
 	return p.single
 }
 
+// steady is what a row takes while many of them wait; 0 while not known. What a
+// single call takes says little of what batches get done, and a row that is put
+// off for too long costs more than one that comes too early.
+func (p *pace) steady(b Batching) time.Duration {
+	if p.further == 0 && b == Off {
+		return p.single
+	}
+	return p.further
+}
+
 func mean(known, measured time.Duration) time.Duration {
 	if known == 0 {
 		return max(measured, 1)

@@ -1,6 +1,7 @@
--- Adds rows to one hash of a run. KEYS: meta, row hash, out, photos. ARGV: now (ms),
--- largest row number, prefix of the row hashes, rows per hash, stream length,
--- then four for each row: number, state letter, identity, JSON.
+-- Adds rows to one hash of a run. KEYS: meta, row hash, out, photos, waiting
+-- rows by portal. ARGV: now (ms), largest row number, prefix of the row hashes,
+-- rows per hash, stream length, then four for each row: number, state letter,
+-- identity, JSON.
 -- A row's value is state letter, generation, '|', identity, '|', JSON.
 -- Returns for each row a letter and its generation: n new, w waiting already,
 -- r registered already, x another bot stands in this row.
@@ -11,6 +12,7 @@ if meta[1] then
   redis.call('PERSIST', KEYS[1])
   redis.call('PERSIST', KEYS[3])
   redis.call('PERSIST', KEYS[4])
+  redis.call('PERSIST', KEYS[5])
   local last = (tonumber(meta[2]) or 0) - 1
   if last >= 0 then
     for c = 0, math.floor(last / tonumber(ARGV[4])) do
@@ -23,8 +25,14 @@ if meta[3] then
 end
 if tonumber(ARGV[2]) > (tonumber(meta[2]) or 0) then redis.call('HSET', KEYS[1], 'max_row', ARGV[2]) end
 
-local out, delta = {}, {}
+local out, delta, portals = {}, {}, {}
 local function count(what, by) delta[what] = (delta[what] or 0) + by end
+-- A waiting row counts for the portal that its own value names, both when it
+-- comes and when it goes.
+local function wait(value, by)
+  local id = string.match(value, '"pid":"([^"]*)"')
+  if id and id ~= '' then portals[id] = (portals[id] or 0) + by end
+end
 for i = 6, #ARGV, 4 do
   local row, state, ident, json = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local cur = redis.call('HGET', KEYS[2], row)
@@ -40,6 +48,7 @@ for i = 6, #ARGV, 4 do
     else
       gen = gen + 1
       count(name[s], -1)
+      if s == 'w' then wait(cur, -1) end
     end
   else
     count('queued', 1)
@@ -49,7 +58,9 @@ for i = 6, #ARGV, 4 do
     local value = state .. g .. '|' .. ident .. '|' .. json
     redis.call('HSET', KEYS[2], row, value)
     count(name[state], 1)
-    if state ~= 'w' then
+    if state == 'w' then
+      wait(value, 1)
+    else
       redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[5], '*', row, value)
     end
   end
@@ -57,5 +68,10 @@ for i = 6, #ARGV, 4 do
 end
 for what, by in pairs(delta) do
   if by ~= 0 then redis.call('HINCRBY', KEYS[1], what, string.format('%.0f', by)) end
+end
+for id, by in pairs(portals) do
+  if by ~= 0 and redis.call('HINCRBY', KEYS[5], id, string.format('%.0f', by)) <= 0 then
+    redis.call('HDEL', KEYS[5], id)
+  end
 end
 return out

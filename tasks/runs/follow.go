@@ -230,8 +230,18 @@ func (f *Follower) Seen(row int) bool { return f.seen.has(row) }
 // Skip marks a row as given: its outcome is known from elsewhere.
 func (f *Follower) Skip(row int) { f.seen.set(row) }
 
+const (
+	// rateSpan is how far back a run's rate looks, where enough has ended since.
+	rateSpan = time.Minute
+	// ratePause is a pause that says nothing of the pace before and after it: a
+	// spent budget, a worker that was away. Longer than batches take, which
+	// workers end within 20 s.
+	ratePause = 25 * time.Second
+)
+
 // Rate returns how many rows a second got an outcome lately, by the times in
-// the live stream; 0 when it cannot tell.
+// the live stream: in the last minute and since the last long pause, or if that
+// was hardly any, in longer; 0 when it cannot tell.
 func (s *Store) Rate(ctx context.Context, run string) (float64, error) {
 	out := key(run, "out")
 	newest, err := s.rdb.XRevRangeN(ctx, out, "+", "-", 1024).Result()
@@ -241,9 +251,20 @@ func (s *Store) Rate(ctx context.Context, run string) (float64, error) {
 	if len(newest) < 2 {
 		return 0, nil
 	}
-	from, to := streamTime(newest[len(newest)-1].ID), s.now()
-	if d := to.Sub(from); d > 0 {
-		return float64(len(newest)) / d.Seconds(), nil
+	now := s.now()
+	n, from := 1, streamTime(newest[0].ID)
+	for ; n < len(newest); n++ {
+		at := streamTime(newest[n].ID)
+		if now.Sub(at) > rateSpan || from.Sub(at) > ratePause {
+			break
+		}
+		from = at
+	}
+	if n < 2 {
+		n, from = len(newest), streamTime(newest[len(newest)-1].ID)
+	}
+	if d := now.Sub(from); d > 0 {
+		return float64(n) / d.Seconds(), nil
 	}
 	return 0, nil
 }

@@ -109,7 +109,7 @@ func (s *Store) Record(ctx context.Context, run string, gen int, o Outcome) erro
 	if err != nil {
 		return fmt.Errorf("encode row %d: %w", o.Row, err)
 	}
-	keys := []string{key(run, "meta"), chunkKey(run, o.Row), key(run, "out")}
+	keys := []string{key(run, "meta"), chunkKey(run, o.Row), key(run, "out"), key(run, portalsHash)}
 	answer, err := recordScript.Run(ctx, s.rows, keys, o.Row, gen, string(o.Status.letter()), body, streamLength).Text()
 	if err != nil {
 		return fmt.Errorf("record row %d of run %s: %w", o.Row, run, err)

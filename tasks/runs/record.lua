@@ -1,5 +1,5 @@
--- Gives one row its outcome. KEYS: meta, row hash, out. ARGV: row number,
--- generation, state letter, JSON, stream length.
+-- Gives one row its outcome. KEYS: meta, row hash, out, waiting rows by portal.
+-- ARGV: row number, generation, state letter, JSON, stream length.
 -- Returns 'gone' (no such row or run), 'late' (a later generation stands
 -- there), 'same' (the row was registered before), or 'ok', with '!' behind it
 -- when no row of the run waits any more.
@@ -15,6 +15,11 @@ redis.call('HSET', KEYS[2], ARGV[1], value)
 local left = redis.call('HINCRBY', KEYS[1], name[s], -1)
 redis.call('HINCRBY', KEYS[1], name[ARGV[3]], 1)
 redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[5], '*', ARGV[1], value)
-if s ~= 'w' then left = tonumber(redis.call('HGET', KEYS[1], 'waiting')) or 0 end
+if s == 'w' then
+  local portal = string.match(cur, '"pid":"([^"]*)"')
+  if portal and portal ~= '' and redis.call('HINCRBY', KEYS[4], portal, -1) <= 0 then redis.call('HDEL', KEYS[4], portal) end
+else
+  left = tonumber(redis.call('HGET', KEYS[1], 'waiting')) or 0
+end
 if left == 0 then return 'ok!' end
 return 'ok'

@@ -142,7 +142,7 @@ func (s *Store) addArgs(run string, entries []entry, group []int) ([]string, []a
 	}
 	args[0], args[1], args[2], args[3], args[4] = s.now().UnixMilli(), largest, key(run, "rows:"), ChunkRows, streamLength
 	first := entries[group[0]].number
-	return []string{key(run, "meta"), chunkKey(run, first), key(run, "out"), key(run, "photos")}, args
+	return []string{key(run, "meta"), chunkKey(run, first), key(run, "out"), key(run, "photos"), key(run, portalsHash)}, args
 }
 
 // groupByChunk gathers the indexes of entries that share a hash, in groups

@@ -42,6 +42,9 @@ type Store struct {
 type Options struct {
 	TTL time.Duration    // how long a run is kept after its end; defaults to 168 h
 	Now func() time.Time // defaults to time.Now
+	// Rows carries what a worker asks row by row. It should let concurrent
+	// commands travel together, and may repeat them. Defaults to the client itself.
+	Rows redis.Cmdable
 }
 
 // New returns a store on a Redis client, which the caller closes.
@@ -52,20 +55,10 @@ func New(rdb redis.UniversalClient, o Options) *Store {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Store{rdb: rdb, rows: sharedTrips(rdb), ttl: o.TTL, now: o.Now, photos: newPhotoCache()}
-}
-
-// sharedTrips returns a client on which concurrent commands travel together.
-// Every command given to it is safe to repeat.
-func sharedTrips(rdb redis.UniversalClient) redis.Cmdable {
-	if c, ok := rdb.(interface {
-		AutoPipeline() (*redis.AutoPipeliner, error)
-	}); ok {
-		if ap, err := c.AutoPipeline(); err == nil {
-			return ap
-		}
+	if o.Rows == nil {
+		o.Rows = rdb
 	}
-	return rdb
+	return &Store{rdb: rdb, rows: o.Rows, ttl: o.TTL, now: o.Now, photos: newPhotoCache()}
 }
 
 // NewID returns the id of a new run. Ids sort by the time they were made.
@@ -172,7 +165,7 @@ var finishScript = redis.NewScript(finishLua)
 // finish ends a run that has nothing left to happen, and sets all its keys to
 // go together. It does nothing to any other run.
 func (s *Store) finish(ctx context.Context, id string) error {
-	keys := []string{key(id, "meta"), key(id, "out"), key(id, "photos")}
+	keys := []string{key(id, "meta"), key(id, "out"), key(id, "photos"), key(id, portalsHash)}
 	ended, err := finishScript.Run(ctx, s.rdb, keys, s.now().UnixMilli(), s.ttl.Milliseconds(), key(id, "rows:"), ChunkRows).Int()
 	if err != nil {
 		return fmt.Errorf("end run %s: %w", id, err)

@@ -38,8 +38,22 @@ func TestSmallMillion(t *testing.T) {
 	}
 }
 
+func TestSmallLimitCases(t *testing.T) {
+	var out bytes.Buffer
+	err := run(t.Context(), []string{"-only", "batching,budget,shuffled,fair,shared-ip", "-share", "0.01"}, &out, io.Discard)
+	// So few rows reach no ideal: what counts is that each is registered once.
+	if err != nil && !errors.Is(err, errMissed) {
+		t.Fatalf("%v\n%s", err, &out)
+	}
+	for _, want := range []string{"the rate binds", "pace binds", "operating budget", "shuffled", "behind 1000 rows", "silent", "refusals", "what the other left"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the table has no %q:\n%s", want, &out)
+		}
+	}
+}
+
 func TestWrongFlagsAreRefused(t *testing.T) {
-	for _, args := range [][]string{{"-only", "nothing"}, {"-rows", "1"}, {"-rounds", "0"}, {"-million", "1"}, {"more"}} {
+	for _, args := range [][]string{{"-only", "nothing"}, {"-rows", "1"}, {"-rounds", "0"}, {"-million", "1"}, {"-share", "0"}, {"-share", "2"}, {"more"}} {
 		if err := run(t.Context(), args, io.Discard, io.Discard); err == nil || errors.Is(err, errMissed) {
 			t.Errorf("%v: %v", args, err)
 		}

@@ -131,9 +131,7 @@ func (b *bench) pipelineOnce(ctx context.Context, y *way, w workload, portals *a
 	err = b.redis.awaitCompleted(ctx, queues, len(w.rows))
 	took = m.read(ctx)
 	endProfile()
-	if stopErr := worker.Stop(); err == nil {
-		err = stopErr
-	}
+	worker.Stop()
 	if err != nil {
 		return spent{}, err
 	}

@@ -12,13 +12,17 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 )
 
-// build builds one of the module's commands and returns the program's path.
+// build builds one of the module's commands, once, and returns the program's path.
 func (b *bench) build(ctx context.Context, command string) (string, error) {
 	path := filepath.Join(b.dir, command)
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
 	out, err := exec.CommandContext(ctx, "go", "build", "-o", path, "botfleet/cmd/"+command).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("build %s: %w: %s", command, err, bytes.TrimSpace(out))
@@ -29,12 +33,31 @@ func (b *bench) build(ctx context.Context, command string) (string, error) {
 // process is a running program, watched for its peak of resident memory.
 type process struct {
 	cmd    *exec.Cmd
-	output bytes.Buffer // what it prints on stderr
+	output output // what it prints on stderr
 	stdout bytes.Buffer
 	ended  chan struct{} // closed when it has ended and the fields below are set
 	err    error
 	took   time.Duration
 	peak   int64 // bytes
+}
+
+// output gathers what a process prints, while others read it.
+type output struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.Write(p)
+}
+
+// Bytes is a copy of what has been printed so far.
+func (o *output) Bytes() []byte {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return bytes.Clone(o.buf.Bytes())
 }
 
 // peakEvery is how often a process is asked for its peak. The kernel keeps the
@@ -90,6 +113,22 @@ func (p *process) stop() error {
 		return fmt.Errorf("stop %s: %w", filepath.Base(p.cmd.Path), err)
 	}
 	return p.wait()
+}
+
+// kill ends the program at once, and waits. It is for programs that would take
+// long to stop and whose work is over.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill() // an ended process is left alone
+	<-p.ended
+}
+
+// cpu is the CPU time of a program that has ended.
+func (p *process) cpu() time.Duration {
+	<-p.ended
+	if p.cmd.ProcessState == nil {
+		return 0
+	}
+	return p.cmd.ProcessState.UserTime() + p.cmd.ProcessState.SystemTime()
 }
 
 // peakOf reads the peak of a process's resident memory, in bytes. What

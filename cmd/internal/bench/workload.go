@@ -80,12 +80,17 @@ func (b *bench) open(ctx context.Context, w workload, more ...string) (*engine.B
 
 // submit queues all rows.
 func (w workload) submit(ctx context.Context, base *engine.Base, cfg config.Config) error {
-	client := base.Client(cfg.ResultTTL)
-	if err := base.Runs.Open(ctx, runID, runs.Begin{Label: "bench"}); err != nil {
+	return submitRun(ctx, base, cfg, runID, w.rows)
+}
+
+// submitRun queues rows as a run of their own.
+func submitRun(ctx context.Context, base *engine.Base, cfg config.Config, run string, rows []tasks.Registration) error {
+	client := base.Client(cfg, cfg.ResultTTL, base.Gate(cfg))
+	if err := base.Runs.Open(ctx, run, runs.Begin{Label: "bench"}); err != nil {
 		return err
 	}
-	for from := 0; from < len(w.rows); from += submitRows {
-		receipts, err := client.Submit(ctx, runID, w.rows[from:min(from+submitRows, len(w.rows))]...)
+	for from := 0; from < len(rows); from += submitRows {
+		receipts, err := client.Submit(ctx, run, rows[from:min(from+submitRows, len(rows))]...)
 		if err != nil {
 			return err
 		}

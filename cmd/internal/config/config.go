@@ -33,13 +33,14 @@ type Config struct {
 	BatchSize      int           `env:"BATCH_SIZE" envDefault:"50" help:"most registrations in one request, at most 50"`
 	Batch          string        `env:"BATCH" envDefault:"auto" help:"when registrations share a request: auto (when a limit binds), always, off"`
 	PortalParallel int           `env:"PORTAL_PARALLEL" envDefault:"4" help:"requests on their way to one portal at once"`
+	Egress         string        `env:"EGRESS" envDefault:"default" help:"names the source address that portals see: workers behind one address share its request rate, others do not"`
 	MaxRPS         float64       `env:"MAX_RPS" envDefault:"0" help:"most requests a second of this process to all portals; 0 = no limit"`
 	RequestTimeout time.Duration `env:"REQUEST_TIMEOUT" envDefault:"65s" help:"longest that one request may take"`
 	MaxAttempts    int           `env:"MAX_ATTEMPTS" envDefault:"8" help:"calls that a row may cost before it is dead"`
 	HoldTTL        time.Duration `env:"HOLD_TTL" envDefault:"24h" help:"how long rows wait for a held portal before they are dead (enqueue run: 0)"`
 	ResultTTL      time.Duration `env:"RESULT_TTL" envDefault:"168h" help:"how long a run and its results are kept after its end"`
 	Shutdown       time.Duration `env:"SHUTDOWN_TIMEOUT" envDefault:"75s" help:"longest that a worker takes to stop"`
-	HTTPAddr       string        `env:"HTTP_ADDR" envDefault:"127.0.0.1:8080" help:"where the worker serves /healthz and /readyz"`
+	HTTPAddr       string        `env:"HTTP_ADDR" envDefault:"127.0.0.1:8080" help:"where the worker serves /healthz, /readyz and /metrics"`
 	SecretsKey     string        `json:"-" env:"SECRETS_KEY" help:"base64 of 32 bytes that seals credentials in Redis; several, comma-separated: the first seals, all open" secret:"true"`
 	Insecure       string        `env:"ALLOW_INSECURE_PORTALS" help:"hosts and networks where http and non-public addresses are allowed, or true for all"`
 	LogLevel       string        `env:"LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error"`
@@ -165,11 +166,12 @@ func (c *Config) check(unread map[string]bool) []error {
 			bad = append(bad, fmt.Errorf("%s: %v: %s", name, value, want))
 		}
 	}
-	must(c.Concurrency >= 1 && c.Concurrency <= 4096, "CONCURRENCY", c.Concurrency,
-		"1 to 4096 are possible: above that the engine slows down; start more workers instead")
+	must(c.Concurrency >= 1, "CONCURRENCY", c.Concurrency, "1 to 4096 are possible")
+	must(c.Concurrency <= 4096, "CONCURRENCY", c.Concurrency, "1 to 4096 are possible: above that the engine slows down; start more workers instead")
 	must(c.Shards >= 1 && c.Shards <= 64, "SHARDS", c.Shards, "1 to 64 are possible")
 	must(c.BatchSize >= 1 && c.BatchSize <= 50, "BATCH_SIZE", c.BatchSize, "1 to 50 are possible, which is what a portal takes")
 	must(c.PortalParallel >= 1 && c.PortalParallel <= 64, "PORTAL_PARALLEL", c.PortalParallel, "1 to 64 are possible")
+	must(isName(c.Egress), "EGRESS", c.Egress, "1 to 64 letters, digits, dots, dashes or underscores")
 	must(c.MaxRPS >= 0 && !math.IsInf(c.MaxRPS, 0) && !math.IsNaN(c.MaxRPS), "MAX_RPS", c.MaxRPS, "it is a number of requests a second, or 0")
 	must(c.RequestTimeout >= 100*time.Millisecond && c.RequestTimeout <= 10*time.Minute, "REQUEST_TIMEOUT", c.RequestTimeout, "100ms to 10m are possible")
 	must(c.MaxAttempts >= 1 && c.MaxAttempts <= 1000, "MAX_ATTEMPTS", c.MaxAttempts, "1 to 1000 are possible")
@@ -195,6 +197,14 @@ func (c *Config) check(unread map[string]bool) []error {
 		}
 	}
 	return bad
+}
+
+// isName reports whether s is a plain name, as it becomes part of what is kept in Redis.
+func isName(s string) bool {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._-", r)
+	}
+	return s != "" && len(s) <= 64 && strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0
 }
 
 func oneOf(s string, words ...string) bool {

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -15,9 +16,14 @@ import (
 // binaries is the folder of the built commands; set once, before any test.
 var binaries string
 
+// atOnce is how many tests run side by side unless -parallel says it: they wait
+// for other processes nearly all the time, however few cores there are.
+const atOnce = "4"
+
 func TestMain(m *testing.M) { os.Exit(runAll(m)) }
 
 func runAll(m *testing.M) int {
+	flag.Parse()
 	dir, err := os.MkdirTemp("", "botfleet-e2e-")
 	if err != nil {
 		return fail(err)
@@ -26,6 +32,11 @@ func runAll(m *testing.M) int {
 	binaries = dir
 	if err := build(dir); err != nil {
 		return fail(err)
+	}
+	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
+		if err := f.Value.Set(atOnce); err != nil {
+			return fail(err)
+		}
 	}
 	if code := m.Run(); code != 0 {
 		return code

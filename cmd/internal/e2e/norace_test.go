@@ -6,4 +6,13 @@ package e2e
 
 const withRace = false
 
-const bigPortals = 1000
+const (
+	// bigPortals is how many portals the main job is for.
+	bigPortals = 1000
+	// manyRows is how many rows each of 50 portals gets, so that a submission
+	// lasts long enough to be interrupted.
+	manyRows = 200
+	// compareTimes says whether to run the main job without ill portals too, and
+	// to compare how long it takes.
+	compareTimes = true
+)

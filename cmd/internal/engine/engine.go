@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -54,25 +53,47 @@ func Open(ctx context.Context, cfg config.Config, redisURL string) (*Base, error
 	return b, nil
 }
 
+// Gate returns the gate of all workers on this Redis.
+func (b *Base) Gate(cfg config.Config) ratelimit.Gate {
+	return ratelimit.NewShared(ratelimit.SharedConfig{
+		Redis: redisconn.Shared(b.Redis), Parallel: cfg.PortalParallel, MaxRPS: cfg.MaxRPS, Egress: cfg.Egress,
+		TicketTTL: ticketTTL(cfg),
+	})
+}
+
+// ticketTTL is after what time a request is given up that nobody has told the end of.
+func ticketTTL(cfg config.Config) time.Duration { return cfg.RequestTimeout + time.Minute }
+
 // Client returns a client that submits registrations. retention is how long a
-// registered bot is remembered.
-func (b *Base) Client(retention time.Duration) *tasks.Client {
+// registered bot is remembered. gate says when portals take their rows.
+func (b *Base) Client(cfg config.Config, retention time.Duration, gate ratelimit.Gate) *tasks.Client {
+	batch := cfg.BatchSize
+	if dispatch.Batching(cfg.Batch) == dispatch.Off {
+		batch = 1
+	}
 	return tasks.NewClient(tasks.ClientConfig{
 		Queue: asynq.NewClientFromRedisClient(redisconn.Shared(b.Redis)), Inspector: b.Inspector,
-		Portals: b.Registry, Runs: b.Runs, Retention: retention,
+		Portals: b.Registry, Runs: b.Runs, Retention: retention, Line: gate, Batch: batch,
 	})
 }
 
 // Close ends the connections.
 func (b *Base) Close() error { return errors.Join(b.Redis.Close(), b.queue.Close()) }
 
+// Meter hears of what a worker does, for metrics.
+type Meter interface {
+	dispatch.Meter
+	tasks.Meter
+}
+
 // WorkerOptions are what distinguishes one worker from another.
 type WorkerOptions struct {
 	// Transport replaces the client's own, as the sandbox does. Nil: none.
 	Transport http.RoundTripper
-	// Private is set when nobody else uses the Redis: marks of calls on their
-	// way need not outlive the process, and looking often costs nobody.
+	// Private is set when nobody else uses the Redis: the gate is the process's
+	// own, and looking for tasks often costs nobody.
 	Private bool
+	Meter   Meter // nil: nothing is measured
 	Log     *slog.Logger
 	Version string
 }
@@ -82,48 +103,33 @@ type Worker struct {
 	base   *Base
 	cfg    config.Config
 	log    *slog.Logger
-	gate   *ratelimit.Local
+	gate   ratelimit.Gate
 	cache  *portals.Cache
 	caller *bitrix.Client
 	tasks  *tasks.Worker
-	solo   *tasks.Solo
-	care   chan struct{} // closed when the caretaking goroutine has ended
-	behind bool          // a change of the registry is not fully taken over yet; takeCare's own
+	care   chan struct{}        // closed when the caretaking goroutine has ended
+	told   map[string]time.Time // holds that the gate was told of, by their beginning; takeCare's own
+	behind bool                 // a change of the registry is not fully taken over yet; takeCare's own
 	cancel context.CancelFunc
 }
 
-// StartWorker starts a worker, which Stop ends. It returns an error that wraps
-// [tasks.ErrNotAlone] when another worker is alive on the same Redis.
+// StartWorker starts a worker, which Stop ends. Any number of them may work on
+// one Redis.
 func (b *Base) StartWorker(ctx context.Context, cfg config.Config, o WorkerOptions) (*Worker, error) {
-	solo, err := tasks.Claim(ctx, b.Redis, who())
-	if err != nil {
-		return nil, err
-	}
-	w := &Worker{base: b, cfg: cfg, log: o.Log, solo: solo, care: make(chan struct{})}
+	w := &Worker{base: b, cfg: cfg, log: o.Log, care: make(chan struct{})}
 	if err := w.start(ctx, o); err != nil {
-		return nil, errors.Join(err, solo.Release(context.WithoutCancel(ctx)))
+		return nil, err
 	}
 	return w, nil
 }
 
-// who names this process to people.
-func who() string {
-	host, err := os.Hostname()
-	if err != nil {
-		host = "unknown host"
-	}
-	return fmt.Sprintf("process %d on %s, started %s", os.Getpid(), host, time.Now().UTC().Format("2006-01-02 15:04:05.000 UTC"))
-}
-
 func (w *Worker) start(ctx context.Context, o WorkerOptions) error {
-	marks := ratelimit.NewRedisMarks(redisconn.Shared(w.base.Redis))
+	w.gate = w.base.Gate(w.cfg)
 	if o.Private {
-		marks = nil
+		w.gate = ratelimit.NewLocal(ratelimit.Config{
+			Parallel: w.cfg.PortalParallel, MaxRPS: w.cfg.MaxRPS, TicketTTL: ticketTTL(w.cfg),
+		})
 	}
-	w.gate = ratelimit.NewLocal(ratelimit.Config{
-		Parallel: w.cfg.PortalParallel, MaxRPS: w.cfg.MaxRPS, Marks: marks,
-		TicketTTL: w.cfg.RequestTimeout + time.Minute,
-	})
 	if w.cfg.Keys.Empty() {
 		return portals.ErrNoKey
 	}
@@ -136,19 +142,20 @@ func (w *Worker) start(ctx context.Context, o WorkerOptions) error {
 		UserAgent: "botfleet/" + o.Version, Endpoints: w.cfg.Endpoints,
 		Timeout: w.cfg.RequestTimeout, Transport: o.Transport,
 	})
-	do := dispatch.New(dispatch.Config{
-		Gate: w.gate, Caller: w.caller, Holds: w.base.Registry, Log: w.log,
-		Parallel: w.cfg.PortalParallel, BatchSize: w.cfg.BatchSize, Batching: dispatch.Batching(w.cfg.Batch),
-		RequestTimeout: w.cfg.RequestTimeout, Slots: w.cfg.Concurrency,
-	})
 	queues, err := w.queues(ctx)
 	if err != nil {
 		return err
 	}
+	do := dispatch.New(dispatch.Config{
+		Gate: w.gate, Caller: w.caller, Holds: w.base.Registry, Log: w.log, Meter: o.Meter,
+		Parallel: w.cfg.PortalParallel, BatchSize: w.cfg.BatchSize, Batching: dispatch.Batching(w.cfg.Batch),
+		RequestTimeout: w.cfg.RequestTimeout, Slots: w.cfg.Concurrency,
+		QueueSlots: tasks.QueueSlots(w.cfg.Concurrency, len(queues)),
+	})
 	w.tasks = tasks.NewWorker(tasks.WorkerConfig{
 		Redis: redisconn.Shared(w.base.queue), Dispatcher: do, Queues: queues,
 		Handler: &tasks.Handler{
-			Runs: w.base.Runs, Portals: w.cache, Do: do, Log: w.log, Now: time.Now,
+			Runs: w.base.Runs, Portals: w.cache, Do: do, Log: w.log, Now: time.Now, Meter: o.Meter,
 			Policy: tasks.Policy{MaxAttempts: w.cfg.MaxAttempts, HoldTTL: w.cfg.HoldTTL},
 		},
 		Concurrency: w.cfg.Concurrency, ShutdownTimeout: w.cfg.Shutdown, Eager: o.Private, Log: w.log,
@@ -182,18 +189,28 @@ func (w *Worker) queues(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
-// loadHolds tells the gate which portals are held.
+// loadHolds makes the gate hold what the registry holds, and nothing else: what
+// only the gate holds has been released, or given new credentials, meanwhile.
 func (w *Worker) loadHolds(ctx context.Context) error {
 	held, err := w.base.Registry.Held(ctx)
 	if err != nil {
 		return fmt.Errorf("find the held portals: %w", err)
 	}
+	told := make(map[string]time.Time, len(held))
 	for id, h := range held {
-		if err := w.gate.Hold(ctx, id, ratelimit.Hold{Reason: h.Reason, Since: h.Since}); err != nil {
-			return err
+		if at, ok := w.told[id]; !ok || !at.Equal(h.Since) {
+			if err := w.gate.Hold(ctx, id, ratelimit.Hold{Reason: h.Reason, Since: h.Since}); err != nil {
+				return err
+			}
 		}
+		told[id] = h.Since
 	}
-	for _, p := range w.gate.Closed() {
+	w.told = told
+	recent, err := w.gate.Recent(ctx)
+	if err != nil {
+		return err
+	}
+	for _, p := range recent {
 		if _, ok := held[p.Portal]; ok || p.Closed != ratelimit.Held {
 			continue
 		}
@@ -206,6 +223,7 @@ func (w *Worker) loadHolds(ctx context.Context) error {
 
 const (
 	careEvery  = time.Second
+	holdsEvery = 15 * time.Second
 	sweepEvery = time.Minute
 )
 
@@ -215,11 +233,15 @@ func (w *Worker) takeCare(ctx context.Context) {
 	tick := time.NewTicker(careEvery)
 	defer tick.Stop()
 	var swept time.Time
+	held := time.Now()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		}
+		if time.Since(held) >= holdsEvery { // a hold may have been lifted before this worker met it
+			held, w.behind = time.Now(), true
 		}
 		if err := w.refresh(ctx); err != nil && ctx.Err() == nil {
 			w.log.Warn("portals could not be read again", "err", err)
@@ -261,9 +283,8 @@ func (w *Worker) refresh(ctx context.Context) error {
 	return nil
 }
 
-// Lost receives an error when the worker must stop at once, because another
-// has taken its place.
-func (w *Worker) Lost() <-chan error { return w.solo.Lost() }
+// Gate is the gate that the worker asks.
+func (w *Worker) Gate() ratelimit.Gate { return w.gate }
 
 // namedPortals is how many closed portals Closed names.
 const namedPortals = 5
@@ -272,7 +293,14 @@ const namedPortals = 5
 // all of them do.
 func (w *Worker) Closed(ctx context.Context) string {
 	names := map[ratelimit.Reason][]string{}
-	for _, p := range w.gate.Closed() {
+	recent, err := w.gate.Recent(ctx)
+	if err != nil {
+		return ""
+	}
+	for _, p := range recent {
+		if p.Closed == ratelimit.None {
+			continue
+		}
 		name := p.Portal
 		if known, err := w.cache.Get(ctx, p.Portal); err == nil {
 			name = known.Name
@@ -313,14 +341,11 @@ func (w *Worker) Ready(ctx context.Context) error {
 }
 
 // Stop ends the worker within its shutdown timeout.
-func (w *Worker) Stop() error {
+func (w *Worker) Stop() {
 	w.tasks.Stop()
 	w.cancel()
 	<-w.care
 	w.caller.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	return w.solo.Release(ctx)
 }
 
 // String says where the Redis is, without its password.

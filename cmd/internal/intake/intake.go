@@ -12,13 +12,12 @@ import (
 	"hash/maphash"
 	"iter"
 	"strings"
-	"time"
 	"unique"
 
 	"botfleet/bitrix"
 	"botfleet/bitrix/portals"
+	"botfleet/cmd/internal/outlook"
 	"botfleet/cmd/internal/rowfile"
-	"botfleet/ratelimit"
 	"botfleet/tasks"
 )
 
@@ -40,6 +39,9 @@ type Rows interface {
 type Options struct {
 	BatchSize int // rows a request may carry
 	Parallel  int // requests of one portal on their way at once
+	// Outlook is what else is known for the estimate; its Batch and Parallel are
+	// those above. The zero value: the portals' limits alone count.
+	Outlook outlook.Outlook
 	// SkipInvalid: invalid rows will be left out, and so are no row's double.
 	SkipInvalid bool
 	// Problem and Warning are told of each finding as it is found. Problem may
@@ -64,17 +66,9 @@ type Report struct {
 	// Doubles are the rows that repeat an earlier row's portal and CODE, with that row.
 	Doubles map[int]int
 	// Estimate is for the valid rows.
-	Estimate Estimate
+	Estimate outlook.Total
 	// Handlers are the handler sets of the valid rows, to be noted once they are queued.
 	Handlers []HandlerSet
-}
-
-// Estimate is what the limits of the portals allow.
-type Estimate struct {
-	Requests int
-	Duration time.Duration // of the portal that takes longest
-	Portal   string        // that portal
-	Binds    ratelimit.Reason
 }
 
 // HandlerSet is what one application uses on one portal.
@@ -95,6 +89,8 @@ type inspection struct {
 	seed  maphash.Seed
 	codes firstRows       // by hash of portal and CODE
 	apps  map[uint64]*app // hash of portal and application
+
+	crowds crowds
 }
 
 // portal is what is kept of a portal between rows.
@@ -147,8 +143,8 @@ func Inspect(ctx context.Context, in Rows, dir Portals, o Options) (*Report, err
 	if err := s.take(ctx, rows); err != nil {
 		return s.report, err
 	}
-	s.estimate()
-	return s.report, nil
+	s.warnOfCrowds()
+	return s.report, s.estimate(ctx)
 }
 
 func (s *inspection) take(ctx context.Context, rows []rowfile.Row) error {
@@ -302,7 +298,7 @@ func (s *inspection) application(ctx context.Context, row *rowfile.Row, p *porta
 	}
 	a.bots++
 	if a.bots == MaxBots+1 {
-		s.warn(row, "CODE", fmt.Sprintf("this is bot number %d of one application on %s; Bitrix24 allows %d, and the portal may refuse it (MAX_COUNT_ERROR)", a.bots, p.Name, MaxBots))
+		s.crowds.add(row, unique.Make(name).Value(), p.Name)
 	}
 	if a.handlers != hash && !a.differs {
 		a.differs = true
@@ -340,21 +336,21 @@ func (s *inspection) warn(row *rowfile.Row, field, text string) {
 	}
 }
 
-// estimate adds up what the limits make of the rows.
-func (s *inspection) estimate() {
-	e := &s.report.Estimate
+// estimate says when the valid rows will be done, and what makes it so late.
+func (s *inspection) estimate(ctx context.Context) error {
+	var loads []outlook.Load
 	for _, p := range s.known {
 		if p == nil {
 			continue
 		}
 		s.report.Portals++
-		if p.rows == 0 {
-			continue
-		}
-		one := ratelimit.EstimateInput{Limits: p.Limits, Rows: p.rows, Batch: s.o.BatchSize, Parallel: s.o.Parallel}.Estimate()
-		e.Requests += one.Requests
-		if one.Duration >= e.Duration {
-			e.Duration, e.Portal, e.Binds = one.Duration, p.Name, one.Binds
+		if p.rows > 0 {
+			loads = append(loads, outlook.Load{Portal: &p.Portal, Rows: p.rows})
 		}
 	}
+	o := s.o.Outlook
+	o.New, o.Batch, o.Parallel = true, s.o.BatchSize, s.o.Parallel
+	var err error
+	s.report.Estimate, err = o.All(ctx, loads)
+	return err
 }

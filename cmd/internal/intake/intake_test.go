@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 	"testing"
 
@@ -86,6 +87,15 @@ func row(portal, code string, change ...func(*bitrix.Bot)) rowfile.Row {
 func handler(url string) func(*bitrix.Bot) { return func(b *bitrix.Bot) { b.EventHandler = url } }
 func client(id string) func(*bitrix.Bot)   { return func(b *bitrix.Bot) { b.ClientID = id } }
 
+// six are one bot too many of an application.
+func six(portal, application string) []rowfile.Row {
+	var rows []rowfile.Row
+	for i := range intake.MaxBots + 1 {
+		rows = append(rows, row(portal, fmt.Sprint(application, i), client(application)))
+	}
+	return rows
+}
+
 // inspect returns the report, and findings as "row field code" and "row field".
 func inspect(t *testing.T, d *directory, rows ...rowfile.Row) (rep *intake.Report, problems, warnings []string) {
 	t.Helper()
@@ -146,6 +156,11 @@ func TestFindings(t *testing.T) {
 				row("acme.bitrix24.ru", "5"), row("acme.bitrix24.ru", "other", client("other")), row("acme.bitrix24.ru", "6"), row("acme.bitrix24.ru", "7"),
 			},
 			warnings: []string{"7 CODE"},
+		},
+		{
+			name:     "a sixth bot of one application on two portals, and of another on one, each warned of once",
+			rows:     slices.Concat(six("acme.bitrix24.ru", "app"), six("bare.bitrix24.ru", "other"), six("bare.bitrix24.ru", "app")),
+			warnings: []string{"6 CODE", "12 CODE"},
 		},
 		{
 			name: "other handlers for one application, warned of once",

@@ -116,6 +116,7 @@ func TestCheckPasswords(t *testing.T) {
 }
 
 func TestCheckNotARedis(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	web := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(web.Close)
 	wantProblem(t, "redis://"+web.Listener.Addr().String(), "something that is not a Redis listens there")
@@ -195,14 +196,21 @@ func TestCheckModes(t *testing.T) {
 }
 
 func TestCheckCluster(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	node := redistest.Start(t, redistest.Set("cluster-enabled", "yes"))
 	client := redistest.Client(t, node.URL)
 	if err := client.Do(t.Context(), "CLUSTER", "ADDSLOTSRANGE", 0, 16383).Err(); err != nil {
 		t.Fatal(err)
 	}
-	for ticker := time.NewTicker(20 * time.Millisecond); !strings.Contains(client.ClusterInfo(t.Context()).Val(), "cluster_state:ok"); <-ticker.C {
-		if t.Context().Err() != nil {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	ticker := time.NewTicker(20 * time.Millisecond)
+	defer ticker.Stop()
+	for !strings.Contains(client.ClusterInfo(ctx).Val(), "cluster_state:ok") {
+		select {
+		case <-ctx.Done():
 			t.Fatal("the cluster never came up")
+		case <-ticker.C:
 		}
 	}
 	if err := checkError(t, "redis-cluster://"+node.Addr); err != nil {
@@ -223,8 +231,21 @@ func TestCheckSentinel(t *testing.T) {
 	wantProblem(t, "redis://"+addr, "it is a Sentinel")
 }
 
-// startSentinel starts redis-server as a Sentinel on a free port.
+// startSentinel starts redis-server as a Sentinel on a free port, which another
+// process may take first.
 func startSentinel(t *testing.T, conf string) (addr string) {
+	t.Helper()
+	for range 5 {
+		if addr = trySentinel(t, conf); addr != "" {
+			return addr
+		}
+	}
+	t.Fatal("no Sentinel, although five ports were tried")
+	return ""
+}
+
+// trySentinel gives "" when the Sentinel does not answer with its own process id.
+func trySentinel(t *testing.T, conf string) (addr string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -241,19 +262,28 @@ func startSentinel(t *testing.T, conf string) (addr string) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	ended := make(chan struct{})
+	go func() { // ends with the process, which Cleanup ends
+		_ = cmd.Wait()
+		close(ended)
+	}()
+	t.Cleanup(func() { _ = cmd.Process.Kill(); <-ended })
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	client := redistest.Client(t, "redis://"+addr)
+	own := fmt.Sprintf("process_id:%d\r\n", cmd.Process.Pid)
 	ticker := time.NewTicker(10 * time.Millisecond)
 	defer ticker.Stop()
-	for deadline := time.Now().Add(10 * time.Second); ; <-ticker.C {
-		conn, err := net.Dial("tcp", addr)
-		if err == nil {
-			_ = conn.Close()
-			return addr
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("no Sentinel: %v", err)
+	for !strings.Contains(client.Info(ctx, "server").Val(), own) {
+		select {
+		case <-ended:
+			return ""
+		case <-ctx.Done():
+			return ""
+		case <-ticker.C:
 		}
 	}
+	return addr
 }
 
 func TestCheckStopsWithItsContext(t *testing.T) {

@@ -188,6 +188,11 @@ func TestWords(t *testing.T) {
 	if got := Clean("a\tb\r\n\x1b[0m\u202e\u009bж"); got != "a b  �[0m��ж" {
 		t.Errorf("Clean: %q", got)
 	}
+	for n, want := range map[int]string{0: "0 rows", 1: "1 row", 1234: "1,234 rows"} {
+		if got := Counted(n, "row"); got != want {
+			t.Errorf("Counted(%d) = %s, want %s", n, got, want)
+		}
+	}
 }
 
 func TestGuardIsUndone(t *testing.T) {

@@ -24,6 +24,15 @@ func Count(n int) string {
 	return sign + digits
 }
 
+// Counted writes a number and what is counted, whose plural ends in s: 1 row,
+// 1,234 rows.
+func Counted(n int, one string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return Count(n) + " " + one + "s"
+}
+
 // Duration writes a duration with its two largest units: 850ms, 12s, 2m30s,
 // 3h05m, 2d04h. What is smaller is cut off.
 func Duration(d time.Duration) string {

@@ -31,10 +31,18 @@ func (s *scan) csv(r *bufio.Reader) error {
 	}
 	g := &guard{r: r}
 	c := csv.NewReader(g)
-	c.Comma = separator(head)
+	var declared bool
+	if c.Comma, declared = declaredSeparator(head); !declared {
+		c.Comma = separator(head)
+	}
 	c.FieldsPerRecord = -1 // told with words of our own, row by row
 	c.ReuseRecord = true
 	t := &table{scan: s, csv: c, guard: g, next: 1}
+	if declared {
+		if _, err := c.Read(); err != nil {
+			return t.broken(err)
+		}
+	}
 	if err := t.readHeader(); err != nil {
 		if errors.Is(err, io.EOF) {
 			return nil
@@ -42,6 +50,18 @@ func (s *scan) csv(r *bufio.Reader) error {
 		return err
 	}
 	return t.rows()
+}
+
+// declaredSeparator is what a first line such as "sep=;" says, which
+// spreadsheets read, and some write.
+func declaredSeparator(head []byte) (r rune, ok bool) {
+	line, _, _ := bytes.Cut(head, []byte("\n"))
+	line = bytes.Trim(bytes.TrimRight(line, "\r"), `"`)
+	const say = "sep="
+	if len(line) != len(say)+1 || !bytes.EqualFold(line[:len(say)], []byte(say)) || !bytes.ContainsAny(line[len(say):], ";,\t|:") {
+		return 0, false
+	}
+	return rune(line[len(say)]), true
 }
 
 // separator is whichever of ; tab and comma the header has most of, outside quotes.

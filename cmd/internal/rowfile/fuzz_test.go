@@ -45,5 +45,6 @@ func FuzzCSV(f *testing.F) {
 	f.Add([]byte(sampleCSV))
 	f.Add([]byte("portal,CODE\n\"a\n\n.b\",\"\"\"\"\n\r\n,,,\n"))
 	f.Add([]byte("\"portal;\"\tCODE\n"))
+	f.Add([]byte("sep=|\r\nportal|CODE\na.b|x\n"))
 	f.Fuzz(func(t *testing.T, content []byte) { scanAll(t, content, CSV) })
 }

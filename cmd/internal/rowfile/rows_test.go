@@ -89,6 +89,9 @@ func TestFormatsGiveTheSameRows(t *testing.T) {
 		{"a.csv", sampleCSV, []int{2, 5}},
 		{"tab.csv", strings.ReplaceAll(sampleCSV, ";", "\t"), []int{2, 5}},
 		{"comma.csv", strings.ReplaceAll(sampleCSV, ";", ","), []int{2, 5}},
+		{"sep.csv", strings.Replace(sampleCSV, "Portal", "sep=;\r\nPortal", 1), []int{3, 6}},
+		{"quoted sep.csv", strings.Replace(sampleCSV, "Portal", "\"SEP=;\"\nPortal", 1), []int{3, 6}},
+		{"sep that nobody would guess.csv", strings.Replace(strings.ReplaceAll(sampleCSV, ";", "|"), "Portal", "sep=|\nPortal", 1), []int{3, 6}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -136,6 +139,8 @@ func TestSourcesThatCannotBeRead(t *testing.T) {
 		{"none.json", "[\n]", "none.json: holds no rows"},
 		{"blank.jsonl", "\n\n", "blank.jsonl: holds no rows"},
 		{"header.csv", "portal,CODE\n", "header.csv: holds no rows"},
+		{"sep.csv", "sep=;", "sep.csv: holds no rows"},
+		{"a.csv", "sep=;\nportal,CODE\n", "a.csv:2: portal,CODE: unknown; the nearest known name is portal"},
 		{"a.xlsx", "PK", "a.xlsx: files ending in .xlsx are not known; use .jsonl, .ndjson, .json or .csv, or give --input-format"},
 		{"plain", "", "plain: has no extension to tell its format by; give --input-format jsonl, json or csv"},
 		{"a.csv", "portal,NAME\n", "a.csv:1: CODE: column missing"},

@@ -1,0 +1,7 @@
+// Whether the tests run with the race detector.
+
+//go:build !race
+
+package runs_test
+
+const withRace = false
