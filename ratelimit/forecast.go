@@ -151,5 +151,11 @@ func askAt(now, expected time.Time) time.Time {
 func (f *forecast) place(notBefore time.Time, before, ahead int) Place {
 	at, binds := f.at(before + max(0, ahead))
 	at = later(at, notBefore)
-	return Place{Ask: later(askAt(f.now, at), notBefore), Expected: at, Before: before, Binds: binds}
+	ask := askAt(f.now, at)
+	if last := at.Add(-f.window); binds == Budget && last.After(f.now) {
+		// Whole windows make a staircase of the forecast: a row that costs a little
+		// less than thought would be asked for a window too late.
+		ask = earlier(ask, last)
+	}
+	return Place{Ask: later(ask, notBefore), Expected: at, Before: before, Binds: binds}
 }

@@ -17,8 +17,9 @@ var epoch = time.Date(2026, 3, 2, 10, 0, 0, 0, time.UTC)
 
 // bench is a gate whose clock is set by hand.
 type bench struct {
-	t   failer
-	now time.Time
+	t      failer
+	now    time.Time
+	window time.Duration // of the operating budget that places are expected behind
 	*Local
 }
 

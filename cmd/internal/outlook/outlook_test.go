@@ -52,12 +52,12 @@ func at(o outlook.Outlook) *outlook.Outlook {
 func TestClosedPortalsHaveNoEnd(t *testing.T) {
 	hold := &ratelimit.Hold{Reason: "no answer", Since: begin.Add(-time.Hour)}
 	gate := &fake{states: map[string]ratelimit.Snapshot{
-		"silent":   {Closed: ratelimit.Silent, Hold: hold, ClosedUntil: begin.Add(time.Minute)},
+		"mute":     {Closed: ratelimit.Silent, Hold: hold, ClosedUntil: begin.Add(time.Minute)},
 		"gate":     {Closed: ratelimit.Held, Hold: hold},
 		"refusing": {Closed: ratelimit.Refused, ClosedUntil: begin.Add(time.Second)},
 	}, expected: time.Hour}
 	total, err := at(outlook.Outlook{Gate: gate, Batch: 1}).All(t.Context(), []outlook.Load{
-		load("silent", 1), load("gate", 2), load("registry", 3, portals.Hold{Reason: "by hand", Since: begin}), load("refusing", 4), load("fine", 5),
+		load("mute", 1), load("gate", 2), load("registry", 3, portals.Hold{Reason: "by hand", Since: begin}), load("refusing", 4), load("fine", 5),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -72,7 +72,7 @@ func TestClosedPortalsHaveNoEnd(t *testing.T) {
 	for _, p := range total.Shut {
 		shut = append(shut, fmt.Sprintf("%s %s %q", p.Load.Portal.Name, p.Shut, p.Why))
 	}
-	want := []string{`refusing refused ""`, `registry held "by hand"`, `gate held "no answer"`, `silent silent "no answer"`}
+	want := []string{`refusing refused ""`, `registry held "by hand"`, `gate held "no answer"`, `mute silent "no answer"`}
 	if d := cmp.Diff(want, shut); d != "" {
 		t.Error(d)
 	}
