@@ -2,12 +2,13 @@
 
 local UNKNOWN_ROWS, UNCOUNTED_AFTER, REMEMBERED = 5, 3, 6
 local MOST_OPERATING = 24 * HOUR
-local CELLS, NUMBERS = 12, 15 -- at most, and the numbers before them
+local ENOUGH_ANSWERS, LOW_RISE = 8, 32
+local CELLS, NUMBERS = 12, 17 -- at most, and the numbers before them
 
 P.part(function()
   -- read_budget reads "used known sum left absent work rows top grown distrusted
-  -- learned learnedAt resetAt closedUntil probe", and for each cell "till leaves
-  -- work".
+  -- learned learnedAt resetAt closedUntil probe low answers", and for each cell
+  -- "till leaves work".
   function P.read_budget(text)
     local n, size = {}, 0
     for word in string.gmatch(text or '', '%S+') do
@@ -24,7 +25,7 @@ P.part(function()
     local b = {
       used = n[1], known = n[2] == 1, sum = 0, left = n[4], absent = n[5], work = n[6], rows = n[7], top = n[8],
       grown = n[9], distrusted = n[10] == 1, learned = n[11], learned_at = n[12], reset_at = n[13], closed = n[14],
-      probe = n[15], cells = {},
+      probe = n[15], low = n[16], answers = n[17], cells = {},
     }
     for i = NUMBERS + 1, size, 3 do
       local c = {till = n[i], leaves = min(n[i + 1], P.now + FAR), work = n[i + 2]}
@@ -39,9 +40,10 @@ P.part(function()
   end
 
   function P.put_budget(field, b)
-    local list = {format('%.0f %s %.0f %.0f %.0f %.0f %.0f %.0f %.0f %s %.0f %.0f %.0f %.0f %.0f',
+    local list = {format('%.0f %s %.0f %.0f %.0f %.0f %.0f %.0f %.0f %s %.0f %.0f %.0f %.0f %.0f %.0f %.0f',
       b.used, b.known and '1' or '0', b.sum, b.left, b.absent, b.work, b.rows, b.top, b.grown,
-      b.distrusted and '1' or '0', b.learned, b.learned_at, b.reset_at, b.closed, b.probe)}
+      b.distrusted and '1' or '0', b.learned, b.learned_at, b.reset_at, b.closed, b.probe,
+      b.low, b.answers)}
     for i, c in ipairs(b.cells) do
       list[i + 1] = format('%.0f %.0f %.0f', c.till, c.leaves, c.work)
     end
@@ -87,7 +89,8 @@ P.part(function()
     b = b or P.budget(field)
     if not b then
       b = {
-        known = false, sum = 0, left = 0, absent = 0, work = 0, rows = 0, top = 0, grown = 0, distrusted = false,
+        known = false, sum = 0, left = 0, absent = 0, work = 0, rows = 0, low = 0, answers = 0,
+        top = 0, grown = 0, distrusted = false,
         learned = 0, learned_at = 0, reset_at = 0, closed = 0, probe = 0, cells = {},
       }
       P.budgets[field] = b
@@ -169,6 +172,12 @@ P.part(function()
     if rows > 0 then
       b.work = b.work - floor(b.work / 8) + growth
       b.rows = b.rows - floor(b.rows / 8) + rows * 1000
+      local mean = floor(b.work * 1000 / b.rows)
+      if b.answers == 0 then
+        b.low = mean
+      end
+      b.answers = min(b.answers + 1, ENOUGH_ANSWERS)
+      b.low = min(mean, b.low + floor(b.low / LOW_RISE) + 1)
     end
   end
 

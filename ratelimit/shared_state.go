@@ -202,7 +202,7 @@ func readBudgets(now time.Time, fields map[string]string) map[budgetKey]*budget 
 }
 
 // budgetNumbers is how many numbers stand before a budget's cells.
-const budgetNumbers = 15
+const budgetNumbers = 17
 
 func readBudget(now time.Time, text string) *budget {
 	n, ok := readInts(text, budgetNumbers)
@@ -211,7 +211,7 @@ func readBudget(now time.Time, text string) *budget {
 	}
 	b := &budget{
 		used: timeOf(n[0]), known: n[1] == 1, left: span(max(0, n[3])), absent: int(n[4]),
-		cost: cost{work: max(0, n[5]), rows: max(0, n[6])}, top: span(n[7]), grown: span(n[8]),
+		cost: cost{work: max(0, n[5]), rows: max(0, n[6]), low: max(0, n[15]), answers: int(min(n[16], enoughAnswers))}, top: span(n[7]), grown: span(n[8]),
 		distrusted: n[9] == 1, learned: span(max(0, n[10])), learnedAt: timeOf(n[11]), resetAt: timeOf(n[12]),
 	}
 	if closed := timeOf(n[13]); !closed.After(now.Add(farFromNow)) {
