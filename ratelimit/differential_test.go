@@ -245,7 +245,7 @@ func (w *twins) drawReset(r Request, a Answer) Answer {
 	window := max(int64(r.Limits.OperatingWindow), int64(time.Second))
 	if rapid.Bool().Draw(t, "reset told") {
 		a.ResetAt = w.now.Add(time.Duration(rapid.OneOf(
-			rapid.Int64Range(0, window*12/10), rapid.SampledFrom([]int64{-int64(time.Hour), int64(365 * 24 * time.Hour), math.MaxInt64}),
+			rapid.Int64Range(0, window*12/10), rapid.SampledFrom([]int64{window * 105 / 100, window, -int64(time.Hour), int64(365 * 24 * time.Hour), math.MaxInt64}),
 		).Draw(t, "reset in"))).Truncate(time.Millisecond)
 	}
 	return a

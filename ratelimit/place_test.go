@@ -175,8 +175,8 @@ func TestAsksBehindALongLine(t *testing.T) {
 	waiting := b.places(inLine(l, 1), order...)
 	asks := make([]int, n)
 	gone, late := 0, time.Duration(0)
-	for i := 0; gone < n; b.pass(time.Second) {
-		for i = gone; i < n; i++ {
+	for ; gone < n; b.pass(time.Second) {
+		for i := gone; i < n; i++ {
 			if waiting[i].Ask.After(b.now) {
 				continue
 			}

@@ -370,6 +370,9 @@ func (l *lane) handBackAll(until time.Time, why ratelimit.Reason) {
 	}
 	l.left(len(l.waiting))
 	l.waiting = nil
+	if why == ratelimit.Silent {
+		l.openAt = time.Time{} // the gate knows who probes next: whoever comes asks it
+	}
 }
 
 // handBackOld gives places in line to jobs that have waited longWait at now; to
