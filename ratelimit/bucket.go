@@ -57,7 +57,7 @@ func (b *bucket) setBurst(now time.Time, burst int) {
 	if burst == old {
 		return
 	}
-	full := tokens >= float64(old)
+	full := tokens >= float64(old)-rounding
 	*b = newBucket(float64(b.lim.Limit()), burst)
 	if !full {
 		b.drain(now)
@@ -71,7 +71,7 @@ func (b *bucket) setRate(now time.Time, perSecond float64) {
 }
 
 func (b *bucket) full(now time.Time) bool {
-	return b.tokens(now) >= float64(b.lim.Burst())
+	return b.tokens(now) >= float64(b.lim.Burst())-rounding
 }
 
 // opensAt is when the bucket holds a token at its present rate.

@@ -81,7 +81,7 @@ P.part(function()
   function P.set_limits()
     local b, plan = P.bucket, P.plan
     P.fill(P.now, 0)
-    if b.tokens >= b.burst * TOKEN then
+    if b.tokens >= b.burst * TOKEN - ROUNDING then
       b.tokens = plan.burst * TOKEN
     elseif plan.burst ~= b.burst then
       b.tokens = max(0, b.tokens - max(0, b.burst - plan.burst) * TOKEN)

@@ -71,6 +71,7 @@ type lane struct {
 	flight   uint64
 	openAt   time.Time // the gate said: not before
 	sentAt   time.Time // when a request last began
+	probeAt  time.Time // of a silent portal: the gate wants one of the waiting jobs then
 	others   time.Time // of a silent portal: until then all but the first have to wait
 	bound    bool      // a limit binds: what waits now had to wait, and leaves in batches
 	scarce   bool      // that limit is the request rate: each request should carry all it can
@@ -371,7 +372,7 @@ func (l *lane) handBackAll(until time.Time, why ratelimit.Reason) {
 	l.left(len(l.waiting))
 	l.waiting = nil
 	if why == ratelimit.Silent {
-		l.openAt = time.Time{} // the gate knows who probes next: whoever comes asks it
+		l.openAt, l.probeAt = time.Time{}, time.Time{} // the gate knows who probes next: whoever comes asks it
 	}
 }
 
@@ -482,6 +483,14 @@ func (l *lane) send(jobs []*pending, now time.Time) {
 		}
 	}
 	if len(rest) > 0 {
+		if dec.Reason == ratelimit.Silent {
+			// The gate tells one row to be the next probe. A lane that asks again,
+			// because a request of its own has returned, is that one still.
+			if l.probeAt.After(now) {
+				dec.Until = l.probeAt
+			}
+			l.probeAt = dec.Until
+		}
 		l.openAt, l.why, l.hold, l.others = dec.Until, dec.Reason, dec.Hold, dec.Others
 		l.scarce = dec.Reason == ratelimit.Rate
 		if soonest := now.Add(time.Millisecond); len(going) == 0 && l.openAt.Before(soonest) {
