@@ -71,6 +71,8 @@ type lane struct {
 	flight   uint64
 	openAt   time.Time // the gate said: not before
 	sentAt   time.Time // when a request last began
+	cameAt   time.Time // when jobs last came
+	crowded  bool      // they came soon after others
 	probeAt  time.Time // of a silent portal: the gate wants one of the waiting jobs then
 	others   time.Time // of a silent portal: until then all but the first have to wait
 	bound    bool      // a limit binds: what waits now had to wait, and leaves in batches
@@ -159,7 +161,10 @@ func (l *lane) takeArrived() (draining bool) {
 	before := len(l.waiting)
 	l.waiting = slices.DeleteFunc(l.waiting, func(j *pending) bool { return j.gone.Load() })
 	l.left(before - len(l.waiting))
-	if came { // the queue keeps the order of what is due in one second only roughly
+	if came {
+		now := time.Now()
+		l.crowded, l.cameAt = now.Sub(l.cameAt) < 2*gatherQuick, now
+		// The queue keeps the order of what is due in one second only roughly.
 		slices.SortStableFunc(l.waiting, func(a, b *pending) int { return cmp.Compare(a.Order, b.Order) })
 		keep := max(len(l.waiting)-over, 0)
 		l.inLine(slices.Clone(l.waiting[keep:]), time.Now(), ratelimit.InFlight)
@@ -199,6 +204,9 @@ const (
 	// last put off. They come again, and what was learned of the portal, above
 	// all that a limit binds, is worth more then than a first call at once.
 	lingerFor = time.Minute
+	// restsFor is how long any empty lane stays after its last request: rows that
+	// come meanwhile find it, and what it knows of the portal.
+	restsFor = 2 * time.Second
 	// mostLanes is how many lanes there may be for empty ones to stay.
 	mostLanes = 10_000
 )
@@ -211,7 +219,7 @@ func (l *lane) leave(now time.Time) (left bool, after time.Duration) {
 	if l.jobs > 0 || len(l.flights) > 0 {
 		return false, time.Hour
 	}
-	if lingers := lingerFor - l.sincePutOff(now); lingers > 0 && !l.d.draining && len(l.d.lanes) <= mostLanes {
+	if lingers := max(lingerFor-l.sincePutOff(now), restsFor-now.Sub(l.sentAt)); lingers > 0 && !l.d.draining && len(l.d.lanes) <= mostLanes {
 		return false, lingers
 	}
 	delete(l.d.lanes, l.portal)
@@ -278,7 +286,16 @@ const fullWait = 1200 * time.Millisecond
 // portal are put off, those that are due come together. And while the request
 // rate is what binds, a batch that is not full wastes a part of it.
 func (l *lane) fuller(now time.Time) time.Duration {
-	if !l.bound || l.sincePutOff(now) >= lingerFor || len(l.waiting) >= l.most() {
+	if len(l.waiting) >= l.most() {
+		return 0
+	}
+	if !l.bound { // the portal is quick; rows that come one by one still go at once
+		if !l.crowded {
+			return 0
+		}
+		return gatherQuick - now.Sub(l.waiting[0].since)
+	}
+	if l.sincePutOff(now) >= lingerFor {
 		return 0
 	}
 	gather := gatherFor - now.Sub(l.waiting[0].since)
@@ -426,8 +443,11 @@ func (l *lane) choose() []*pending {
 
 // most is how many rows the next request may carry.
 func (l *lane) most() int {
-	if !l.bound && l.d.cfg.Batching != Always || l.d.cfg.Batching == Off {
+	if l.d.cfg.Batching == Off {
 		return 1
+	}
+	if !l.bound && l.d.cfg.Batching != Always {
+		return l.pace.quick(l.d.cfg.BatchSize)
 	}
 	p := l.waiting[0].Portal
 	return min(l.d.cfg.BatchSize, l.pace.rows(p.ServerTimeout), l.pace.enough(p.Limits.Rate, l.d.cfg.Parallel))

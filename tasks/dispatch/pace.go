@@ -102,5 +102,25 @@ func (p *pace) enough(rate float64, parallel int) int {
 	return int(min(max(byRate, byWay, bySize), math.MaxInt32)) + 1
 }
 
+const (
+	// quickBatch is what a batch may take that leaves although no limit binds.
+	// Nobody feels it, and both sides save requests.
+	quickBatch = 50 * time.Millisecond
+	// quickRow is how long a row takes at most for rows to gather for such a
+	// batch, and gatherQuick for how long they do.
+	quickRow    = 20 * time.Millisecond
+	gatherQuick = 10 * time.Millisecond
+)
+
+// quick is how many rows may travel together although nothing binds: more than
+// one only where a portal is so quick that they do not wait for each other.
+func (p *pace) quick(most int) int {
+	perRow := p.perRow()
+	if perRow == 0 || perRow > quickRow {
+		return 1
+	}
+	return min(most, rowsWithin(quickBatch, perRow))
+}
+
 // rowsWithin is how many rows of perRow fit into d, at least 1.
 func rowsWithin(d, perRow time.Duration) int { return max(int(d/perRow), 1) }
