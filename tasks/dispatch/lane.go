@@ -428,11 +428,11 @@ func (l *lane) choose() []*pending {
 	n, bytes := 0, 0
 	for _, j := range l.waiting {
 		size := botBytes(j.Bot)
-		if n > 0 && (n >= most || bytes+size > batchBytes || !bitrix.CanBatch(j.Bot) || j.Portal.Credential != l.waiting[0].Portal.Credential) {
+		if n > 0 && (bytes+size > batchBytes || !bitrix.CanBatch(j.Bot) || j.Portal.Credential != l.waiting[0].Portal.Credential) {
 			break
 		}
 		n, bytes = n+1, bytes+size
-		if !bitrix.CanBatch(j.Bot) {
+		if n >= most || !bitrix.CanBatch(j.Bot) {
 			break
 		}
 	}

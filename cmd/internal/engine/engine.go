@@ -33,8 +33,9 @@ type Base struct {
 	Runs      *runs.Store
 	Inspector *asynq.Inspector
 
-	conn  redisconn.Config
-	queue redis.UniversalClient // asynq's own: it waits out an outage
+	conn   redisconn.Config
+	shared redis.UniversalClient // Redis, for what is asked row by row
+	queue  redis.UniversalClient // asynq's own: it waits out an outage
 }
 
 // Open connects to a Redis and checks that it can be worked with. Close ends it.
@@ -48,7 +49,8 @@ func Open(ctx context.Context, cfg config.Config, redisURL string) (*Base, error
 	}
 	b := &Base{conn: conn, Redis: conn.Client(redisconn.Store), queue: conn.Client(redisconn.Engine)}
 	b.Registry = portals.New(b.Redis, cfg.Keys, portals.Options{Shards: cfg.Shards, WithoutSecrets: true})
-	b.Runs = runs.New(b.Redis, runs.Options{TTL: cfg.ResultTTL})
+	b.shared = redisconn.Shared(b.Redis)
+	b.Runs = runs.New(b.Redis, runs.Options{TTL: cfg.ResultTTL, Rows: b.shared})
 	b.Inspector = asynq.NewInspectorFromRedisClient(b.Redis)
 	return b, nil
 }
@@ -56,13 +58,15 @@ func Open(ctx context.Context, cfg config.Config, redisURL string) (*Base, error
 // Gate returns the gate of all workers on this Redis.
 func (b *Base) Gate(cfg config.Config) ratelimit.Gate {
 	return ratelimit.NewShared(ratelimit.SharedConfig{
-		Redis: redisconn.Shared(b.Redis), Parallel: cfg.PortalParallel, MaxRPS: cfg.MaxRPS, Egress: cfg.Egress,
+		Redis: b.shared, Parallel: cfg.PortalParallel, MaxRPS: cfg.MaxRPS, Egress: cfg.Egress,
 		TicketTTL: ticketTTL(cfg),
 	})
 }
 
-// ticketTTL is after what time a request is given up that nobody has told the end of.
-func ticketTTL(cfg config.Config) time.Duration { return cfg.RequestTimeout + time.Minute }
+// ticketTTL is after what time a request is given up whose end nobody has told:
+// its worker has died, and its place is free for others. None takes longer than
+// its timeout; the rest is for clocks and a slow Redis.
+func ticketTTL(cfg config.Config) time.Duration { return cfg.RequestTimeout + 10*time.Second }
 
 // Client returns a client that submits registrations. retention is how long a
 // registered bot is remembered. gate says when portals take their rows.
@@ -72,7 +76,7 @@ func (b *Base) Client(cfg config.Config, retention time.Duration, gate ratelimit
 		batch = 1
 	}
 	return tasks.NewClient(tasks.ClientConfig{
-		Queue: asynq.NewClientFromRedisClient(redisconn.Shared(b.Redis)), Inspector: b.Inspector,
+		Queue: asynq.NewClientFromRedisClient(b.shared), Inspector: b.Inspector,
 		Portals: b.Registry, Runs: b.Runs, Retention: retention, Line: gate, Batch: batch,
 	})
 }
