@@ -61,7 +61,7 @@ func TestStoppedWorkerHandsItsRowsOn(t *testing.T) {
 	f := newFleet(t)
 	f.addMany(20, slowPortal(), slowEntry)
 	env := shared(t)
-	rows := goodRows(f.names, 20)
+	rows := goodRows(f.names, 60)
 	run := submitted(t, env, "--portals", f.file(), writeJSONL(t, rows))
 	for range 2 {
 		w := startWorker(t, env...)
