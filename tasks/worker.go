@@ -42,6 +42,8 @@ type WorkerConfig struct {
 type Worker struct {
 	cfg WorkerConfig
 
+	fetch *fetcher
+
 	mu      sync.Mutex
 	servers map[string]*asynq.Server
 	paused  bool // for good: it ends with Stop only
@@ -49,7 +51,7 @@ type Worker struct {
 
 // NewWorker returns a worker that has not started.
 func NewWorker(cfg WorkerConfig) *Worker {
-	return &Worker{cfg: cfg, servers: map[string]*asynq.Server{}}
+	return &Worker{cfg: cfg, fetch: newFetcher(cfg.Redis), servers: map[string]*asynq.Server{}}
 }
 
 // Start begins to take tasks.
@@ -73,7 +75,7 @@ func (w *Worker) Serve(queues []string) error {
 		if w.servers[q] != nil {
 			continue
 		}
-		s := asynq.NewServerFromRedisClient(w.cfg.Redis, w.serverConfig(q))
+		s := asynq.NewServerFromRedisClient(w.fetch, w.serverConfig(q))
 		if err := s.Start(w.cfg.Handler); err != nil {
 			return fmt.Errorf("serve queue %s: %w", q, err)
 		}
@@ -147,6 +149,7 @@ func (w *Worker) Pause() {
 		all.Go(s.Stop)
 	}
 	all.Wait()
+	w.fetch.stop()
 }
 
 // Stop ends the worker. First nothing more is taken and nothing more is sent:
