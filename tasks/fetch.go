@@ -30,7 +30,7 @@ const (
 	// task. Another version's is none of our business: it goes to Redis as it is.
 	fetchScript = "a8153319360adc71cdc370107f8ab9786f204765"
 	// fetchedAhead is how many tasks are fetched at once from a busy queue.
-	fetchedAhead = 8
+	fetchedAhead = 16
 	// busyFetch is how soon after one task the next is asked for on a busy queue.
 	busyFetch = 2 * time.Millisecond
 	// keptAhead is how long a fetched task may wait. Its lease of 30 s runs.
@@ -98,7 +98,7 @@ type aheadTask struct {
 }
 
 // fetchMany moves up to ARGV[3] tasks of a queue that is not paused from pending
-// to active, as asynq does it, and answers id, message, id, message, …
+// to active, as asynq does it, and answers an id and a message for each.
 // KEYS: pending, paused, active, lease. ARGV: the lease's end, prefix of tasks' keys.
 var fetchMany = redis.NewScript(`
 local out = {}
@@ -121,7 +121,7 @@ return out
 
 // giveBack moves active tasks back to the head of the queue, the last one first,
 // unless their lease has ended and somebody else has them.
-// KEYS: pending, active, lease. ARGV: prefix of tasks' keys, then id, lease's end, …
+// KEYS: pending, active, lease. ARGV: prefix of tasks' keys, then an id and its lease's end for each.
 var giveBack = redis.NewScript(`
 for i = #ARGV - 1, 2, -2 do
   local id, lease = ARGV[i], redis.call('ZSCORE', KEYS[3], ARGV[i])

@@ -16,7 +16,7 @@ import (
 	"botfleet/ratelimit/redistest"
 )
 
-// fetching is a fetcher on a queue with tasks named 000, 001, …
+// fetching is a fetcher on a queue with tasks named 000, 001 and so on.
 type fetching struct {
 	*fetcher
 	t         *testing.T

@@ -17,7 +17,7 @@ import (
 const (
 	pipelinePortals = 200
 	// leastPipeline is the share of bare asynq's rate that the pipeline must reach.
-	leastPipeline = 0.5
+	leastPipeline = 0.6
 )
 
 // way is one way to run the pipeline.
