@@ -40,8 +40,7 @@ type Config struct {
 	// expires. It must be longer than any request takes. Defaults to
 	// DefaultTicketTTL.
 	TicketTTL time.Duration
-	// Marks keeps the sending marks. Defaults to NewMemoryMarks(Now): they
-	// are lost with the process. With NewRedisMarks they outlive it.
+	// Marks keeps the sending marks. Defaults to NewMemoryMarks(Now).
 	Marks Marks
 	// MaxRPS bounds the requests a second of the whole process, over all
 	// portals. 0, negative or absurd: no bound.

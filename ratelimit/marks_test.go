@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 
 	"botfleet/ratelimit/redistest"
@@ -22,107 +21,87 @@ func startRedis(t *testing.T) redis.UniversalClient {
 	return redistest.Client(t, redistest.Start(t).URL)
 }
 
-func startMini(t *testing.T) (redis.UniversalClient, *miniredis.Miniredis) {
-	t.Helper()
-	m := miniredis.RunT(t)
-	c := redis.NewClient(&redis.Options{Addr: m.Addr(), MaxRetries: -1, DialerRetries: 1})
-	t.Cleanup(func() { _ = c.Close() })
-	return c, m
-}
-
-// eachMarks runs a test with every kind of marks.
-func eachMarks(t *testing.T, test func(t *testing.T, m Marks)) {
-	t.Run("memory", func(t *testing.T) { test(t, NewMemoryMarks(nil)) })
-	t.Run("redis", func(t *testing.T) { test(t, NewRedisMarks(startRedis(t))) })
-	t.Run("embedded", func(t *testing.T) {
-		c, _ := startMini(t)
-		test(t, NewRedisMarks(c))
-	})
-}
-
 func TestMarks(t *testing.T) {
-	eachMarks(t, func(t *testing.T, m Marks) {
-		ctx := t.Context()
-		set := func(portal, owner string, codes ...string) map[int]time.Time {
-			t.Helper()
-			taken, err := m.Set(ctx, portal, codes, owner, time.Minute)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for i, until := range taken {
-				if left := time.Until(until); left < 50*time.Second || left > time.Minute+time.Second {
-					t.Fatalf("code %d marked for %s", i, left)
-				}
-			}
-			return taken
+	m := NewMemoryMarks(nil)
+	ctx := t.Context()
+	set := func(portal, owner string, codes ...string) map[int]time.Time {
+		t.Helper()
+		taken, err := m.Set(ctx, portal, codes, owner, time.Minute)
+		if err != nil {
+			t.Fatal(err)
 		}
-		unmark := func(portal, owner string, codes ...string) {
-			t.Helper()
-			if err := m.Clear(ctx, portal, codes, owner); err != nil {
-				t.Fatal(err)
+		for i, until := range taken {
+			if left := time.Until(until); left < 50*time.Second || left > time.Minute+time.Second {
+				t.Fatalf("code %d marked for %s", i, left)
 			}
 		}
-		odd := []string{"a b", "{x}", "кот", "\x00\xff\r\n", strings.Repeat("y", 5000), ""}
-		if taken := set("p", "one", odd...); len(taken) != 0 {
-			t.Fatalf("taken: %v", taken)
+		return taken
+	}
+	unmark := func(portal, owner string, codes ...string) {
+		t.Helper()
+		if err := m.Clear(ctx, portal, codes, owner); err != nil {
+			t.Fatal(err)
 		}
-		if taken := set("p", "one", odd...); len(taken) != 0 {
-			t.Fatalf("the owner's repeat met its own marks: %v", taken)
+	}
+	odd := []string{"a b", "{x}", "кот", "\x00\xff\r\n", strings.Repeat("y", 5000), ""}
+	if taken := set("p", "one", odd...); len(taken) != 0 {
+		t.Fatalf("taken: %v", taken)
+	}
+	if taken := set("p", "one", odd...); len(taken) != 0 {
+		t.Fatalf("the owner's repeat met its own marks: %v", taken)
+	}
+	for _, portal := range []string{"q", "", "}p", "{p}", strings.Repeat("p", 5000)} {
+		if taken := set(portal, "two", odd...); len(taken) != 0 {
+			t.Fatalf("portal %.10q: %v", portal, taken)
 		}
-		for _, portal := range []string{"q", "", "}p", "{p}", strings.Repeat("p", 5000)} {
-			if taken := set(portal, "two", odd...); len(taken) != 0 {
-				t.Fatalf("portal %.10q: %v", portal, taken)
-			}
-		}
-		if taken := set("p", "two", append([]string{"new"}, odd...)...); len(taken) != len(odd) || !taken[0].IsZero() {
-			t.Fatalf("taken: %v", taken)
-		}
-		unmark("p", "two", odd...) // not its own
-		if taken := set("p", "two", odd...); len(taken) != len(odd) {
-			t.Fatalf("another's marks were cleared: %v", taken)
-		}
-		unmark("p", "one", odd[:2]...)
-		unmark("p", "", odd[2])
-		if taken := set("p", "two", odd...); len(taken) != len(odd)-3 {
-			t.Fatalf("taken after clearing three: %v", taken)
-		}
-		if taken := set("p", "two"); len(taken) != 0 {
-			t.Fatal(taken)
-		}
-		unmark("p", "two")
-	})
+	}
+	if taken := set("p", "two", append([]string{"new"}, odd...)...); len(taken) != len(odd) || !taken[0].IsZero() {
+		t.Fatalf("taken: %v", taken)
+	}
+	unmark("p", "two", odd...) // not its own
+	if taken := set("p", "two", odd...); len(taken) != len(odd) {
+		t.Fatalf("another's marks were cleared: %v", taken)
+	}
+	unmark("p", "one", odd[:2]...)
+	unmark("p", "", odd[2])
+	if taken := set("p", "two", odd...); len(taken) != len(odd)-3 {
+		t.Fatalf("taken after clearing three: %v", taken)
+	}
+	if taken := set("p", "two"); len(taken) != 0 {
+		t.Fatal(taken)
+	}
+	unmark("p", "two")
 }
 
 // Of many who mark the same codes at once each code has one owner.
 func TestMarksHaveOneOwner(t *testing.T) {
-	eachMarks(t, func(t *testing.T, m Marks) {
-		codes := []string{"a", "b", "c", "d"}
-		var mu sync.Mutex
-		var wg sync.WaitGroup
-		owners := map[string]int{}
-		for i := range 16 {
-			wg.Go(func() {
-				own := codes[i%4:]
-				taken, err := m.Set(context.Background(), "p", own, strconv.Itoa(i), time.Minute)
-				if err != nil {
-					t.Error(err)
-				}
-				mu.Lock()
-				defer mu.Unlock()
-				for j, code := range own {
-					if _, other := taken[j]; !other {
-						owners[code]++
-					}
-				}
-			})
-		}
-		wg.Wait()
-		for _, code := range codes {
-			if owners[code] != 1 {
-				t.Errorf("%q has %d owners", code, owners[code])
+	m := NewMemoryMarks(nil)
+	codes := []string{"a", "b", "c", "d"}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	owners := map[string]int{}
+	for i := range 16 {
+		wg.Go(func() {
+			own := codes[i%4:]
+			taken, err := m.Set(context.Background(), "p", own, strconv.Itoa(i), time.Minute)
+			if err != nil {
+				t.Error(err)
 			}
+			mu.Lock()
+			defer mu.Unlock()
+			for j, code := range own {
+				if _, other := taken[j]; !other {
+					owners[code]++
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for _, code := range codes {
+		if owners[code] != 1 {
+			t.Errorf("%q has %d owners", code, owners[code])
 		}
-	})
+	}
 }
 
 func TestMemoryMarksEnd(t *testing.T) {
@@ -140,36 +119,6 @@ func TestMemoryMarksEnd(t *testing.T) {
 	now = now.Add(time.Second)
 	if taken, _ := m.Set(t.Context(), "p", []string{"99999"}, "two", time.Second); len(taken) != 0 {
 		t.Fatal("the mark did not end")
-	}
-}
-
-func TestRedisMarksEnd(t *testing.T) {
-	c, mini := startMini(t)
-	m := NewRedisMarks(c)
-	ctx := t.Context()
-	if _, err := m.Set(ctx, "p", []string{"x"}, "one", time.Minute); err != nil {
-		t.Fatal(err)
-	}
-	mini.FastForward(time.Minute)
-	if taken, err := m.Set(ctx, "p", []string{"x"}, "two", time.Minute); err != nil || len(taken) != 0 {
-		t.Fatalf("%v, %v", taken, err)
-	}
-	if err := c.Set(ctx, "botfleet:{p}:sending:y", "no end", 0).Err(); err != nil {
-		t.Fatal(err)
-	}
-	if taken, err := m.Set(ctx, "p", []string{"y"}, "two", time.Minute); err != nil || len(taken) != 1 {
-		t.Fatalf("%v, %v", taken, err)
-	}
-	mini.FastForward(time.Minute)
-	if taken, err := m.Set(ctx, "p", []string{"y"}, "two", time.Minute); err != nil || len(taken) != 0 {
-		t.Fatalf("a key without an end: %v, %v", taken, err)
-	}
-	mini.Close()
-	if _, err := m.Set(ctx, "p", []string{"x"}, "one", time.Minute); err == nil {
-		t.Fatal("no error without Redis")
-	}
-	if err := m.Clear(ctx, "p", []string{"x"}, "one"); err == nil {
-		t.Fatal("no error without Redis")
 	}
 }
 
@@ -245,24 +194,5 @@ func TestNothingIsConsumedWhenMarksFail(t *testing.T) {
 		}
 		b.cfg.Marks = good
 		b.tell(b.granted(coded(standard, "a")), answered) // unmarked again
-	}
-}
-
-func TestGateOverRedisMarks(t *testing.T) {
-	c := startRedis(t)
-	one, two := NewLocal(Config{Marks: NewRedisMarks(c)}), NewLocal(Config{Marks: NewRedisMarks(c)})
-	d, err := one.Acquire(t.Context(), coded(wide, "a", "b"))
-	if err != nil || len(d.Go) != 2 {
-		t.Fatalf("%+v, %v", d, err)
-	}
-	other, err := two.Acquire(t.Context(), coded(wide, "a", "c"))
-	if err != nil || fmt.Sprint(other.Go) != "[1]" {
-		t.Fatalf("%+v, %v", other, err)
-	}
-	if err := one.Observe(t.Context(), d.Ticket, answered); err != nil {
-		t.Fatal(err)
-	}
-	if other, err = two.Acquire(t.Context(), coded(wide, "a")); err != nil || len(other.Go) != 1 {
-		t.Fatalf("%+v, %v", other, err)
 	}
 }

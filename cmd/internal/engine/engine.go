@@ -209,6 +209,13 @@ func (w *Worker) loadHolds(ctx context.Context) error {
 		}
 		told[id] = h.Since
 	}
+	for id := range w.told {
+		if _, ok := told[id]; !ok {
+			if err := w.gate.Release(ctx, id); err != nil {
+				return err
+			}
+		}
+	}
 	w.told = told
 	recent, err := w.gate.Recent(ctx)
 	if err != nil {
@@ -227,7 +234,7 @@ func (w *Worker) loadHolds(ctx context.Context) error {
 
 const (
 	careEvery  = time.Second
-	holdsEvery = 15 * time.Second
+	holdsEvery = 10 * time.Minute
 	sweepEvery = time.Minute
 )
 
@@ -244,7 +251,7 @@ func (w *Worker) takeCare(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		if time.Since(held) >= holdsEvery { // a hold may have been lifted before this worker met it
+		if time.Since(held) >= holdsEvery { // what only the gate holds, because the registry could not be told
 			held, w.behind = time.Now(), true
 		}
 		if err := w.refresh(ctx); err != nil && ctx.Err() == nil {
