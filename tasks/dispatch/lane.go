@@ -70,6 +70,7 @@ type lane struct {
 	flights  map[uint64]time.Time // requests on their way, by when they began
 	flight   uint64
 	openAt   time.Time // the gate said: not before
+	toldAt   time.Time // when it said so
 	sentAt   time.Time // when a request last began
 	cameAt   time.Time // when jobs last came
 	crowded  bool      // they came soon after others
@@ -306,6 +307,10 @@ func (l *lane) fuller(now time.Time) time.Duration {
 	return max(gather, fullWait-now.Sub(from))
 }
 
+// trustFor is how long a lane believes the gate when it says that it is shut. Limits
+// are changed and portals released meanwhile.
+const trustFor = 5 * time.Second
+
 // closedFor returns how long nothing may be sent, as far as the lane knows.
 func (l *lane) closedFor(now time.Time) time.Duration {
 	if len(l.flights) >= l.d.cfg.Parallel {
@@ -313,7 +318,7 @@ func (l *lane) closedFor(now time.Time) time.Duration {
 		l.openAt = now.Add(longWait)
 		return longWait
 	}
-	if wait := l.openAt.Sub(now); wait > 0 {
+	if wait := l.openAt.Sub(now); wait > 0 && now.Sub(l.toldAt) < trustFor {
 		return wait
 	}
 	l.why, l.hold = ratelimit.None, nil
@@ -482,7 +487,8 @@ func (l *lane) send(jobs []*pending, now time.Time) {
 		l.putBack(jobs)
 		// From the present, not from now: asking may have taken long, and a
 		// lane that asked again at once would not see that it is drained.
-		l.openAt, l.why, l.hold = time.Now().Add(askAgain), ratelimit.Rate, nil
+		l.toldAt = time.Now()
+		l.openAt, l.why, l.hold = l.toldAt.Add(askAgain), ratelimit.Rate, nil
 		return
 	}
 	going, marked, rest := split(jobs, dec)
@@ -512,6 +518,7 @@ func (l *lane) send(jobs []*pending, now time.Time) {
 			l.probeAt = dec.Until
 		}
 		l.openAt, l.why, l.hold, l.others = dec.Until, dec.Reason, dec.Hold, dec.Others
+		l.toldAt = now
 		l.scarce = dec.Reason == ratelimit.Rate
 		if soonest := now.Add(time.Millisecond); len(going) == 0 && l.openAt.Before(soonest) {
 			l.openAt = soonest // a gate whose clock is behind must not be asked without end
