@@ -142,7 +142,7 @@ func (a *ahead) next(ctx context.Context, lease, prefix any) (string, error) {
 	busy := now.Sub(a.asked) < busyFetch
 	a.asked, a.prefix = now, prefix
 	if len(a.tasks) > 0 && now.Sub(a.tasks[0].at) >= keptAhead {
-		a.giveBack() //nolint:contextcheck // it has a bound of its own
+		a.giveBack()
 	}
 	if len(a.tasks) == 0 {
 		n := 1
@@ -206,6 +206,8 @@ func (a *ahead) stop() {
 
 // giveBack returns the tasks to their queue. Those that Redis does not take back
 // come back by themselves when their lease has ended.
+//
+//nolint:contextcheck,nolintlint // it has a bound of its own: whoever asks, or stops, may be about to end
 func (a *ahead) giveBack() {
 	if len(a.tasks) == 0 {
 		return
