@@ -109,7 +109,7 @@ const (
 	// quickRow is how long a row takes at most for rows to gather for such a
 	// batch, and gatherQuick for how long they do.
 	quickRow    = 20 * time.Millisecond
-	gatherQuick = gatherFor
+	gatherQuick = 2 * gatherFor
 )
 
 // quick is how many rows may travel together although nothing binds: more than
