@@ -4,9 +4,11 @@
 // ends. Jobs of one portal meet in a lane. While the gate is open a job leaves
 // at once, as a call of its own. What arrives while the portal's requests are
 // all on their way, or while the gate asks for a short wait, leaves as one
-// batch when both open again: batches form exactly when a limit binds, and a
-// few bots on a quiet portal never wait for each other. Longer waits are not
-// waited here but handed back as a [Deferral] with the next place in line.
+// batch when both open again: batches form when a limit binds, and a few bots on
+// a quiet portal never wait for each other. Only where a portal takes at most
+// 25 ms a row, and row follows row, do they gather for 40 ms all the same, which
+// saves both sides most of the requests. Longer waits are not waited here but
+// handed back as a [Deferral] with a place in the portal's line.
 //
 // Before a registration is sent its CODE gets a sending mark in the gate, which
 // only a definite answer clears. A job that meets a mark looks for its bot in
@@ -46,7 +48,7 @@ type Holds interface {
 type Batching string
 
 const (
-	Auto   Batching = "auto"   // when a limit binds
+	Auto   Batching = "auto"   // when a limit binds, or a quick portal has many rows
 	Always Batching = "always" // whenever possible: rows gather for gatherFor first
 	Off    Batching = "off"    // never
 )

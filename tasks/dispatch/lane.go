@@ -291,7 +291,7 @@ func (l *lane) fuller(now time.Time) time.Duration {
 		return 0
 	}
 	if !l.bound { // the portal is quick; rows that come one by one still go at once
-		if !l.crowded {
+		if !l.crowded || l.d.cfg.Batching == Always { // which have gathered
 			return 0
 		}
 		return gatherQuick - now.Sub(l.waiting[0].since)
@@ -300,7 +300,7 @@ func (l *lane) fuller(now time.Time) time.Duration {
 		return 0
 	}
 	gather := gatherFor - now.Sub(l.waiting[0].since)
-	if !l.scarce || l.d.cfg.Batching == Off {
+	if !l.scarce {
 		return gather
 	}
 	from := later(later(l.openAt, l.sentAt), l.waiting[0].since)

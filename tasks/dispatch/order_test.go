@@ -5,6 +5,7 @@ package dispatch_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -65,12 +66,14 @@ func TestAnOlderJobTakesTheRoomOfAYoungerOne(t *testing.T) {
 		if results[100].Deferred == nil {
 			t.Fatal("the ninth job found room")
 		}
-		do(1)
-		if r := results[57]; r.Deferred == nil || r.Deferred.Reason != ratelimit.InFlight || !r.Deferred.Early {
-			t.Fatalf("the youngest one in the lane: %+v", r)
+		for n := range 5 {
+			do(1 + n)
+			if r := results[57-n]; r.Deferred == nil || r.Deferred.Reason != ratelimit.InFlight || !r.Deferred.Early {
+				t.Fatalf("the youngest one in the lane: %+v", r)
+			}
 		}
-		wg.Wait()
-		registered(t, results[1], results[50], results[56])
+		wg.Wait() // all others end: none of them is forgotten
+		registered(t, results[1], results[5], results[50], results[52])
 	})
 }
 
@@ -194,5 +197,83 @@ func TestOneJobOfASilentPortalComesFirst(t *testing.T) {
 		if probes != 1 || others != 9 {
 			t.Errorf("%d come for the next probe, %d later", probes, others)
 		}
+	})
+}
+
+// spaced does jobs that come one after the other, and returns how long each took.
+func (b *bench) spaced(t *testing.T, n int, apart time.Duration) []time.Duration {
+	t.Helper()
+	took := make([]time.Duration, n)
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			began := time.Now()
+			registered(t, b.ordered(t.Context(), i))
+			took[i] = time.Since(began)
+		})
+		<-time.After(apart)
+	}
+	wg.Wait()
+	return took
+}
+
+func TestRowsOfAQuickPortalGather(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		b := newBench(t, &fakePortal{latency: 5 * time.Millisecond}, nil)
+		took := b.spaced(t, 100, 5*time.Millisecond)
+		if n := len(b.fake.calls); n > 30 {
+			t.Errorf("%d requests for 100 rows", n)
+		}
+		if longest := slices.Max(took); longest > 50*time.Millisecond {
+			t.Errorf("a row took %s", longest)
+		}
+	})
+}
+
+func TestRowsOfAnOrdinaryPortalGoAtOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		b := newBench(t, &fakePortal{latency: 100 * time.Millisecond}, nil)
+		took := b.spaced(t, 20, 30*time.Millisecond)
+		if longest := slices.Max(took); longest != 100*time.Millisecond || b.fake.count("register") != 20 {
+			t.Errorf("a row took %s; %v", longest, b.fake.calls)
+		}
+	})
+}
+
+func TestAlwaysBatchingGathersForItsTimeOnly(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		slow := &oddGate{Gate: ratelimit.NewLocal(ratelimit.Config{})}
+		slow.acquire = func(ctx context.Context, r ratelimit.Request, _ int64) (ratelimit.Decision, error) {
+			<-time.After(30 * time.Millisecond)
+			return slow.Gate.Acquire(ctx, r)
+		}
+		b := newBench(t, &fakePortal{}, func(c *dispatch.Config, _ *portals.Portal) { c.Batching, c.Gate = dispatch.Always, slow })
+		// The second one comes while the gate is asked for the first, and has
+		// waited for long enough when its turn comes.
+		if took := b.spaced(t, 2, 21*time.Millisecond); took[0] != 50*time.Millisecond || took[1] != 59*time.Millisecond {
+			t.Errorf("they took %s", took)
+		}
+	})
+}
+
+// A gate that was shut for long is asked again all the same: limits change.
+func TestALaneAsksAgainAfterALongClosure(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		gate := &oddGate{Gate: ratelimit.NewLocal(ratelimit.Config{})}
+		gate.acquire = func(ctx context.Context, r ratelimit.Request, nth int64) (ratelimit.Decision, error) {
+			if nth == 1 {
+				return ratelimit.Decision{Reason: ratelimit.Budget, Until: time.Now().Add(time.Hour)}, nil
+			}
+			return gate.Gate.Acquire(ctx, r)
+		}
+		b := newBench(t, &fakePortal{}, func(c *dispatch.Config, _ *portals.Portal) { c.Gate = gate })
+		if r := b.ordered(t.Context(), 1); r.Deferred == nil || r.Deferred.Reason != ratelimit.Budget {
+			t.Fatalf("%+v", r)
+		}
+		if r := b.ordered(t.Context(), 2); r.Deferred == nil || gate.asked.Load() != 1 {
+			t.Fatalf("%+v, asked %d times", r, gate.asked.Load())
+		}
+		<-time.After(6 * time.Second)
+		registered(t, b.ordered(t.Context(), 3))
 	})
 }

@@ -106,9 +106,7 @@ const (
 	// quickBatch is what a batch may take that leaves although no limit binds.
 	// Nobody feels it, and both sides save requests.
 	quickBatch = 50 * time.Millisecond
-	// quickRow is how long a row takes at most for rows to gather for such a
-	// batch, and gatherQuick for how long they do.
-	quickRow    = 20 * time.Millisecond
+	// gatherQuick is for how long rows gather for such a batch.
 	gatherQuick = 2 * gatherFor
 )
 
@@ -116,7 +114,7 @@ const (
 // one only where a portal is so quick that they do not wait for each other.
 func (p *pace) quick(most int) int {
 	perRow := p.perRow()
-	if perRow == 0 || perRow > quickRow {
+	if perRow == 0 {
 		return 1
 	}
 	return min(most, rowsWithin(quickBatch, perRow))

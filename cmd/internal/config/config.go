@@ -31,7 +31,7 @@ type Config struct {
 	Concurrency    int           `env:"CONCURRENCY" envDefault:"1024" help:"rows worked on at once by one worker"`
 	Shards         int           `env:"SHARDS" envDefault:"4" help:"queues that new portals are spread over"`
 	BatchSize      int           `env:"BATCH_SIZE" envDefault:"50" help:"most registrations in one request, at most 50"`
-	Batch          string        `env:"BATCH" envDefault:"auto" help:"when registrations share a request: auto (when a limit binds), always, off"`
+	Batch          string        `env:"BATCH" envDefault:"auto" help:"when registrations share a request: auto (when a limit binds, or a quick portal has many rows), always, off"`
 	PortalParallel int           `env:"PORTAL_PARALLEL" envDefault:"4" help:"requests on their way to one portal at once"`
 	Egress         string        `env:"EGRESS" envDefault:"default" help:"names the source address that portals see: workers behind one address share its request rate, others do not"`
 	MaxRPS         float64       `env:"MAX_RPS" envDefault:"0" help:"most requests a second of this process to all portals; 0 = no limit"`
