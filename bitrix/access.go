@@ -82,13 +82,8 @@ func NewOAuth(endpoint, token string) (Access, error) {
 		return Access{}, errors.New("client endpoint must end in /rest/ or be a bare host")
 	}
 	token = strings.TrimSpace(token)
-	switch {
-	case token == "":
-		return Access{}, errors.New("access token is empty")
-	case len(token) > maxTokenBytes:
-		return Access{}, fmt.Errorf("access token is longer than %d bytes", maxTokenBytes)
-	case strings.IndexFunc(token, notVisibleASCII) >= 0:
-		return Access{}, errors.New("access token holds a space, a control character or a letter outside ASCII")
+	if err := checkToken(token); err != nil {
+		return Access{}, fmt.Errorf("access token %w", err)
 	}
 	return newAccess(credential{scheme: scheme, host: host, secret: token}), nil
 }
@@ -148,6 +143,40 @@ func (a Access) Fingerprint() string {
 	sum := sha256.Sum256([]byte(a.get().scheme + "\x00" + a.get().host + "\x00" + a.get().user + "\x00" + a.get().secret))
 	return hex.EncodeToString(sum[:8])
 }
+
+// Account names who is charged for operating time: "webhook-" and 12
+// hexadecimal digits of a SHA-256 hash of the user and the secret alone, or
+// "oauth" for an application, which a portal charges as one whatever token it
+// shows. It is no secret, and stays the same when the host changes or a token
+// is refreshed. Empty for the zero Access.
+func (a Access) Account() string {
+	switch {
+	case a.p == nil:
+		return ""
+	case !a.Webhook():
+		return "oauth"
+	}
+	sum := sha256.Sum256([]byte(a.get().user + "\x00" + a.get().secret))
+	return "webhook-" + hex.EncodeToString(sum[:6])
+}
+
+// At is the same credential at another place of the same portal, which was
+// renamed. Whether it may go there is decided by [Endpoints.CheckMove].
+func (a Access) At(scheme, host string) (Access, error) {
+	if a.p == nil {
+		return Access{}, errors.New("no credential to take elsewhere")
+	}
+	place, err := normalPlace(scheme, host)
+	if err != nil {
+		return Access{}, fmt.Errorf("the new address %w", err)
+	}
+	c := *a.get()
+	c.scheme, c.host, _ = strings.Cut(place, "://")
+	return newAccess(c), nil
+}
+
+// place is "scheme://host" of the portal.
+func (a Access) place() string { return a.Scheme() + "://" + a.Host() }
 
 // String shows where the access leads, with the secret hidden.
 func (a Access) String() string {

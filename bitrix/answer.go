@@ -50,24 +50,31 @@ func (k *call) interpret(status int, body []byte, readErr error) (answer, *Error
 // parseEnvelope returns the envelope, or one of this package's codes for what
 // the body is instead.
 func parseEnvelope(body []byte) (env envelope, code string) {
-	body = bytes.TrimSpace(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf")))
-	if len(body) == 0 {
-		return envelope{}, CodeEmpty
-	}
-	if body[0] != '{' {
-		return envelope{}, CodeNotJSON
-	}
-	if !json.Valid(body) {
-		if truncated(body) {
-			return envelope{}, CodeTruncated
-		}
-		return envelope{}, CodeNotJSON
+	if body, code = jsonObject(body); code != "" {
+		return envelope{}, code
 	}
 	env = readEnvelope(body)
 	if env.Result == nil && !present(env.Error) && !present(env.Description) {
 		return envelope{}, CodeNotJSON
 	}
 	return env, ""
+}
+
+// jsonObject finds the one JSON object that a body is, or returns one of this
+// package's codes for what it is instead.
+func jsonObject(body []byte) (object []byte, code string) {
+	body = bytes.TrimSpace(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf")))
+	switch {
+	case len(body) == 0:
+		return nil, CodeEmpty
+	case body[0] != '{':
+		return nil, CodeNotJSON
+	case json.Valid(body):
+		return body, ""
+	case truncated(body):
+		return nil, CodeTruncated
+	}
+	return nil, CodeNotJSON
 }
 
 // readEnvelope takes an answer apart.
@@ -182,7 +189,7 @@ func parseID(raw json.RawMessage) (id int64, quoted, ok bool) {
 
 // portalError is an error that the portal itself gave.
 func (k *call) portalError(status int, code, description string) *Error {
-	shown := firstOf(k.access.scrub(code, maxErrorCode), codeUnknown)
+	shown := firstOf(k.scrub(code, maxErrorCode), codeUnknown)
 	e := k.fail(Classify(status, code, description), shown, description, nil)
 	e.Status = status
 	return e

@@ -285,22 +285,62 @@ type BatchRow struct {
 	Time       Time // of this call alone
 }
 
-// RegisterBatch registers up to [MaxBatch] bots in one request. The bots
-// should pass [CanBatch]. The error is that of the whole batch, as in [Client.Batch].
+// Commands is how many commands of a batch the bot takes: two with Update.
+func (b *Bot) Commands() int {
+	if b.Update {
+		return 2
+	}
+	return 1
+}
+
+// RegisterBatch registers bots in one request, of up to [MaxBatch] commands. The
+// bots should pass [CanBatch]. The error is that of the whole batch, as in
+// [Client.Batch].
+//
+// A bot with Update set is followed by an imbot.update of the bot that the
+// registration returned, with the same fields, so that one that existed is up to
+// date afterwards. A row of which only the first half was done has not run.
 func (c *Client) RegisterBatch(ctx context.Context, a Access, bots []*Bot) (BatchAnswer, error) {
-	lines := make([]line, len(bots))
-	for i, b := range bots {
-		lines[i] = line{MethodRegister, registerText(b)}
+	lines := make([]line, 0, len(bots))
+	for _, b := range bots {
+		key := BatchKey(len(lines))
+		lines = append(lines, line{MethodRegister, registerText(b)})
+		if b.Update {
+			lines = append(lines, line{MethodUpdate, UpdateCommand(reference+key+"]", b).text()})
+		}
 	}
 	answers, total, err := c.batch(ctx, a, lines)
 	if err != nil {
 		return BatchAnswer{}, err
 	}
-	rows := make([]BatchRow, len(answers))
-	for i, ans := range answers {
-		rows[i] = registeredRow(a, ans)
+	rows := make([]BatchRow, len(bots))
+	for i, b := range bots {
+		rows[i] = registeredRow(a, answers[0])
+		if b.Update {
+			rows[i].updated(answers[1])
+		}
+		answers = answers[b.Commands():]
 	}
 	return BatchAnswer{Rows: rows, Time: total}, nil
+}
+
+// updated takes in what became of the update of a registered bot.
+func (row *BatchRow) updated(ans CommandAnswer) {
+	// Methods have budgets of their own; the fuller one binds.
+	if ans.Time.HasOperating && (!row.Time.HasOperating || ans.Time.Operating > row.Time.Operating) {
+		row.Time = ans.Time
+	}
+	switch {
+	case !row.Ran || row.Err != nil || !row.Registered.Existed:
+		// A new bot needed no update, whatever became of it.
+	case !ans.Ran:
+		row.Ran, row.Registered = false, Registered{}
+	case ans.Err != nil:
+		ans.Err.BotID = row.Registered.BotID
+		row.Registered, row.Err = Registered{}, ans.Err
+	default:
+		row.Registered.Updated = true
+	}
 }
 
 func registeredRow(a Access, ans CommandAnswer) BatchRow {

@@ -18,6 +18,10 @@ type Bot struct {
 	EventBotDelete      string     `json:"EVENT_BOT_DELETE,omitempty"`
 	ClientID            string     `json:"CLIENT_ID,omitempty"`
 	Properties          Properties `json:"PROPERTIES,omitzero"`
+
+	// Update brings a bot that the portal has already up to date in the same
+	// batch: see [Client.RegisterBatch]. It is no parameter of the method.
+	Update bool `json:"-"`
 }
 
 // Properties is the profile of a bot.

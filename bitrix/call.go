@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
-	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -31,9 +30,19 @@ func (c *Client) Call(ctx context.Context, a Access, method string, params any) 
 type call struct {
 	access    Access
 	method    string
+	host      string          // who is asked, when it is no portal
+	hide      []string        // what its errors must not hold when there is no access, longest first
 	caller    context.Context //nolint:containedctx // the caller's; its end is the caller's doing
 	timed     context.Context //nolint:containedctx // within the client's own timeout
 	tlsFailed atomic.Bool
+}
+
+// scrub makes text fit for an error of this call.
+func (k *call) scrub(text string, n int) string {
+	if k.hide != nil {
+		return scrub(text, n, k.hide)
+	}
+	return k.access.scrub(text, n)
 }
 
 // fail makes an error of this call. Everything from outside is scrubbed here.
@@ -41,12 +50,13 @@ func (k *call) fail(class Class, code, description string, below error) *Error {
 	e := &Error{
 		Class:       class,
 		Code:        code,
-		Description: k.access.scrub(description, maxDescription),
+		Description: k.scrub(description, maxDescription),
 		Method:      k.method,
-		Host:        k.access.Host(),
+		Host:        firstOf(k.host, k.access.Host()),
+		Credential:  k.access.Fingerprint(),
 	}
 	if below != nil {
-		e.Err = &cause{text: k.access.scrub(below.Error(), maxDescription), err: below}
+		e.Err = &cause{text: k.scrub(below.Error(), maxDescription), err: below}
 	}
 	return e
 }
@@ -54,7 +64,7 @@ func (k *call) fail(class Class, code, description string, below error) *Error {
 // do makes one request. The error is nil or an *Error; it is an interface here,
 // as a nil *Error in one would not be nil to the callers of this package.
 func (c *Client) do(ctx context.Context, a Access, method string, params any) (answer, error) {
-	timed, cancel := c.within(ctx)
+	timed, cancel := within(ctx, c.config.Timeout)
 	defer cancel()
 	k := &call{access: a, method: method, caller: ctx, timed: timed}
 	out, failed := c.prepare(k, params)
@@ -68,7 +78,7 @@ func (c *Client) do(ctx context.Context, a Access, method string, params any) (a
 	}
 	out.answered()
 	defer func() { _ = response.Body.Close() }()
-	if location, moved := redirect(response); moved {
+	if location, moved := redirect(response, a.Scheme()); moved {
 		return answer{}, k.movedError(response.StatusCode, location)
 	}
 	body, err := readBody(response, c.config.MaxBody)
@@ -81,11 +91,11 @@ func (c *Client) do(ctx context.Context, a Access, method string, params any) (a
 
 // within bounds a call by the client's timeout, unless its caller's deadline
 // comes first: a second timer for each call would be a tenth of its cost.
-func (c *Client) within(ctx context.Context) (context.Context, context.CancelFunc) {
-	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= c.config.Timeout {
+func within(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= timeout {
 		return ctx, func() {}
 	}
-	return context.WithTimeout(ctx, c.config.Timeout)
+	return context.WithTimeout(ctx, timeout)
 }
 
 // prepare checks that the call may be made and encodes it.
@@ -104,7 +114,7 @@ func (c *Client) prepare(k *call, params any) (*outgoing, *Error) {
 	if err != nil {
 		return nil, k.fail(Validation, CodeBadCall, "parameters: "+err.Error(), err)
 	}
-	out := &outgoing{payload: payload, stop: func() error { return c.tooLate(k.caller) }}
+	out := &outgoing{payload: payload, stop: func() error { return tooLate(k.caller, c.config.Now()) }}
 	if err := out.stop(); err != nil {
 		return nil, k.notSent(err)
 	}
@@ -114,12 +124,12 @@ func (c *Client) prepare(k *call, params any) (*outgoing, *Error) {
 // tooLate says why a request may not be written any more. A process that was
 // frozen or suspended does not notice by its timers, which stood still with
 // it; so the wall clock is compared, without the monotonic one.
-func (c *Client) tooLate(ctx context.Context) error {
+func tooLate(ctx context.Context, now time.Time) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	deadline, ok := ctx.Deadline()
-	if ok && !c.config.Now().Round(0).Before(deadline.Round(0)) {
+	if ok && !now.Round(0).Before(deadline.Round(0)) {
 		return context.DeadlineExceeded
 	}
 	return nil
@@ -127,14 +137,6 @@ func (c *Client) tooLate(ctx context.Context) error {
 
 // request makes the HTTP request of a call.
 func (c *Client) request(k *call, out *outgoing) *http.Request {
-	trace := &httptrace.ClientTrace{
-		GotConn: func(got httptrace.GotConnInfo) { gate(got.Conn, out) },
-		TLSHandshakeDone: func(_ tls.ConnectionState, err error) {
-			if err != nil {
-				k.tlsFailed.Store(true)
-			}
-		},
-	}
 	r := &http.Request{
 		Method:        http.MethodPost,
 		URL:           k.access.methodURL(k.method),
@@ -144,7 +146,20 @@ func (c *Client) request(k *call, out *outgoing) *http.Request {
 		GetBody:       func() (io.ReadCloser, error) { return out.open(), nil },
 		Header:        c.header,
 	}
-	return r.WithContext(httptrace.WithClientTrace(k.timed, trace))
+	return r.WithContext(k.watch(out))
+}
+
+// watch makes the context of a request: it puts the call in charge of its
+// connection, and notices a handshake that fails.
+func (k *call) watch(out *outgoing) context.Context {
+	return httptrace.WithClientTrace(k.timed, &httptrace.ClientTrace{
+		GotConn: func(got httptrace.GotConnInfo) { gate(got.Conn, out) },
+		TLSHandshakeDone: func(_ tls.ConnectionState, err error) {
+			if err != nil {
+				k.tlsFailed.Store(true)
+			}
+		},
+	})
 }
 
 // object is a JSON object, ready to be sent.
@@ -201,9 +216,10 @@ func readBody(r *http.Response, limit int64) ([]byte, error) {
 }
 
 // redirect reports whether an answer sends the caller elsewhere, and to which
-// host: the portal was renamed. Nothing is followed here; credentials go to no
-// host that the caller has not named.
-func redirect(r *http.Response) (host string, moved bool) {
+// "scheme://host", if that is one that could be called at all: the portal was
+// renamed. Nothing is followed here; credentials go to no host that the caller
+// has not named.
+func redirect(r *http.Response, scheme string) (place string, moved bool) {
 	switch r.StatusCode {
 	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther,
 		http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
@@ -215,19 +231,19 @@ func redirect(r *http.Response) (host string, moved bool) {
 		return "", false
 	}
 	to, err := url.Parse(location)
+	if err != nil || to.User != nil {
+		return "", true
+	}
+	place, err = normalPlace(firstOf(to.Scheme, scheme), to.Host)
 	if err != nil {
 		return "", true
 	}
-	host, err = normalHost(strings.ToLower(to.Scheme), to.Host)
-	if err != nil {
-		return "", true
-	}
-	return host, true
+	return place, true
 }
 
 func (k *call) movedError(status int, location string) *Error {
 	text := "the portal answers with a redirect that names no other host"
-	if location == k.access.Host() {
+	if location == k.access.place() {
 		location = ""
 	}
 	if location != "" {
@@ -235,6 +251,6 @@ func (k *call) movedError(status int, location string) *Error {
 	}
 	e := k.fail(Blocked, CodePortalMoved, text, nil)
 	e.Status = status
-	e.Location = k.access.scrub(location, maxHostChars)
+	e.Location = k.scrub(location, len("https://")+maxHostChars+len(":65535"))
 	return e
 }

@@ -31,8 +31,10 @@ func Classify(status int, code, description string) Class {
 	case "INTERNAL_SERVER_ERROR", "ERROR_UNEXPECTED_ANSWER", "CONNECTION_ERROR",
 		CodeNotSent, CodeDNS, CodeRefused, CodeUnreachable, CodeTLS:
 		return Transient
-	case "CODE_ERROR", "NAME_ERROR", "MAX_COUNT_ERROR", "WRONG_REQUEST", "BOT_ID_ERROR", "APP_ID_ERROR", CodeBadCall:
+	case "CODE_ERROR", "NAME_ERROR", "MAX_COUNT_ERROR", "WRONG_REQUEST", "BOT_ID_ERROR", CodeBadCall:
 		return Validation
+	case "APP_ID_ERROR":
+		return Conflict
 	case CodeTimeout, CodeCancelled, CodeReset, CodeBadHTTP, CodeUnexpectedResult:
 		return Ambiguous
 	case CodeEmpty, CodeNotJSON, CodeTruncated, CodeTooLarge:

@@ -21,6 +21,7 @@ type Endpoints struct {
 	all      bool
 	names    map[string]bool // host or host:port, as normalHost writes them for no scheme
 	networks []netip.Prefix
+	resolver *net.Resolver // nil: the machine's; for tests
 }
 
 // ParseEndpoints reads a list of exceptions: "" for none, "true" for any host
@@ -111,7 +112,7 @@ func (e Endpoints) Check(scheme, host string) error {
 		return nil
 	case notAddr == nil && !publicAddr(addr):
 		return fmt.Errorf("%s is not a public address", name)
-	case notAddr != nil && !strings.Contains(name, "."):
+	case notAddr != nil && !publicName(name):
 		return fmt.Errorf("%s is not a public host name", name)
 	case scheme == "http":
 		return fmt.Errorf("%s may be called by https only, not http", name)
@@ -121,9 +122,29 @@ func (e Endpoints) Check(scheme, host string) error {
 	return nil
 }
 
+// publicName reports whether a name can be one on the Internet. Names under
+// localhost, local and internal never are (RFC 6761, RFC 6762, ICANN's
+// reservation of internal). A name that ends in a number is an IPv4 address in
+// one of its old spellings to some resolvers: 127.1, 0x7f.1, 0177.0.0.1.
+func publicName(name string) bool {
+	dot := strings.LastIndexByte(name, '.')
+	last := name[dot+1:]
+	switch {
+	case dot < 0, last == "localhost", last == "local", last == "internal":
+		return false
+	}
+	return strings.Trim(last, "0123456789") != "" && !strings.HasPrefix(last, "0x")
+}
+
 // allowsName reports whether the operator listed the host, with any port or this one.
 func (e Endpoints) allowsName(name, port string) bool {
 	return e.all || e.names[name] || e.names[joinHost(name, port)]
+}
+
+// allowsLiteral reports whether name is an IP address in a listed network.
+func (e Endpoints) allowsLiteral(name string) bool {
+	addr, err := netip.ParseAddr(name)
+	return err == nil && e.allowsAddr(addr)
 }
 
 func (e Endpoints) allowsAddr(addr netip.Addr) bool {
@@ -149,7 +170,7 @@ func (e Endpoints) dial(ctx context.Context, network, hostport string, timeout t
 	if err != nil {
 		return nil, err
 	}
-	d := net.Dialer{Timeout: timeout, KeepAlive: 30 * time.Second}
+	d := net.Dialer{Timeout: timeout, KeepAlive: 30 * time.Second, Resolver: e.resolver}
 	if !e.allowsName(strings.ToLower(strings.TrimSuffix(name, ".")), port) {
 		d.ControlContext = func(_ context.Context, _, address string, _ syscall.RawConn) error {
 			return e.checkDialed(name, address)

@@ -2,7 +2,10 @@
 
 package bitrix
 
-import "errors"
+import (
+	"errors"
+	"time"
+)
 
 // Class says what may be done about a failed call.
 type Class string
@@ -10,6 +13,8 @@ type Class string
 const (
 	// Validation: the registration itself is refused; a repeat changes nothing.
 	Validation Class = "validation"
+	// Conflict: the bot with that CODE belongs to another application.
+	Conflict Class = "conflict"
 	// Limit: the portal refused before doing anything, because of its limits.
 	Limit Class = "limit"
 	// Token: the access token is no longer valid; a refreshed one may be.
@@ -55,8 +60,18 @@ type Error struct {
 	Status      int    // HTTP status, 0 when there was no answer of its own
 	Method      string // REST method
 	Host        string // the portal's host
-	Location    string // with CodePortalMoved: the new host, or nothing when the redirect names none
+	Credential  string // fingerprint of the [Access] that the call was made with; empty when there was none
+	Location    string // with CodePortalMoved: "scheme://host" of the redirect, or nothing when it names no other
+	Wait        *Wait  // set when nothing is wrong with what was asked: it cannot be had now
+	BotID       int64  // with Conflict: the bot that stands in the way, when it is known
 	Err         error  // the cause below, if any; scrubbed too
+}
+
+// Wait says when to ask again for what cannot be had now. What waits costs no
+// attempt: the hindrance is the same for everybody.
+type Wait struct {
+	Until time.Time // ask again then
+	Since time.Time // the hindrance began then
 }
 
 // Error is one line: method, host, code, description.

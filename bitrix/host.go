@@ -32,6 +32,19 @@ func normalHost(scheme, hostport string) (string, error) {
 	return net.JoinHostPort(name, port), nil
 }
 
+// normalPlace writes scheme and host[:port] in one way, "scheme://host".
+func normalPlace(scheme, hostport string) (string, error) {
+	scheme = strings.ToLower(scheme)
+	if scheme != "https" && scheme != "http" {
+		return "", errors.New("must begin with https://, not with another scheme")
+	}
+	host, err := normalHost(scheme, hostport)
+	if err != nil {
+		return "", err
+	}
+	return scheme + "://" + host, nil
+}
+
 // splitHost takes host[:port] apart: a name or address in lower case without
 // brackets, and the port or nothing.
 func splitHost(hostport string) (name, port string, err error) {

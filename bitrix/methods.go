@@ -26,11 +26,14 @@ type Registered struct {
 	// does not say so; it writes a new bot's id as a number and that of an
 	// existing one as a string, which is what this goes by.
 	Existed bool
+	// Updated: it existed, and was brought up to date.
+	Updated bool
 	Time    Time
 }
 
 // Register registers a bot as it is, unchecked; see [Bot.Validate]. The
-// portal returns the id of the bot with that CODE if it has one.
+// portal returns the id of the bot with that CODE if it has one. Bot.Update has
+// no meaning here: it would take a second request.
 func (c *Client) Register(ctx context.Context, a Access, b *Bot) (Registered, error) {
 	ans, err := c.do(ctx, a, MethodRegister, b)
 	if err != nil {

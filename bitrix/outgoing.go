@@ -20,13 +20,17 @@ var errSealed = errors.New("the call is over")
 // body was taken. The clock is looked at before every piece of the body, and,
 // on the client's own HTTP/1 connections, before every write, so that not even
 // the headers leave too late; see [gatedConn].
+//
+// A request without a body is sent with its headers. An empty payload counts as
+// taken when it is first looked at, which net/http does before it writes
+// anything.
 type outgoing struct {
 	payload []byte
 	// stop says why nothing may be written any more, or nil.
 	stop func() error
 
 	mu      sync.Mutex
-	sent    bool  // bytes were taken
+	sent    bool  // bytes were taken, or an empty payload was looked at
 	sealed  bool  // the call has failed; no more bytes
 	over    bool  // the call was answered; no more checks
 	refused error // stop's answer, once it was not nil
@@ -90,12 +94,13 @@ type outgoingReader struct {
 func (r *outgoingReader) Read(p []byte) (int, error) {
 	r.o.mu.Lock()
 	defer r.o.mu.Unlock()
-	if r.rest.Len() > 0 {
+	empty := len(r.o.payload) == 0
+	if empty || r.rest.Len() > 0 {
 		if err := r.o.checkLocked(); err != nil {
 			return 0, err
 		}
 	}
 	n, err := r.rest.Read(p)
-	r.o.sent = r.o.sent || n > 0
+	r.o.sent = r.o.sent || empty || n > 0
 	return n, err
 }

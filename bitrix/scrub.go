@@ -4,6 +4,7 @@
 package bitrix
 
 import (
+	"cmp"
 	"net/url"
 	"slices"
 	"strings"
@@ -55,25 +56,32 @@ func cut(text string, n int) string {
 // scrub cleans text and hides the credential's secret wherever it occurs,
 // plain or URL-escaped.
 func (a Access) scrub(text string, n int) string {
+	if a.p == nil {
+		return scrub(text, n, nil)
+	}
+	return scrub(text, n, secretForms(a.get().secret))
+}
+
+// scrub cleans text and hides every form in it; forms come longest first.
+func scrub(text string, n int, forms []string) string {
 	text = clean(text)
-	for _, form := range a.secretForms() {
+	for _, form := range forms {
 		text = strings.ReplaceAll(text, form, hidden)
 	}
 	return cut(text, n)
 }
 
-// secretForms are the ways in which the secret may be written, longest first,
+// secretForms are the ways in which secrets may be written, longest first,
 // so that no form leaves a part of a longer one behind.
-func (a Access) secretForms() []string {
-	if a.p == nil {
-		return nil
+func secretForms(secrets ...string) []string {
+	var forms []string
+	for _, secret := range secrets {
+		for _, form := range []string{secret, url.QueryEscape(secret), url.PathEscape(secret)} {
+			forms = append(forms, form, lowerEscapes(form))
+		}
 	}
-	secret := a.get().secret
-	forms := []string{secret}
-	for _, escaped := range []string{url.QueryEscape(secret), url.PathEscape(secret)} {
-		forms = append(forms, escaped, lowerEscapes(escaped))
-	}
-	slices.SortFunc(forms, func(x, y string) int { return len(y) - len(x) })
+	forms = slices.DeleteFunc(forms, func(form string) bool { return form == "" })
+	slices.SortFunc(forms, func(x, y string) int { return cmp.Or(len(y)-len(x), strings.Compare(x, y)) })
 	return slices.Compact(forms)
 }
 

@@ -66,7 +66,9 @@ type Client struct {
 	runs      *runs.Store
 	retention time.Duration
 	spread    *spread
+	room      func(ctx context.Context, newRun bool) error
 	now       func() time.Time
+	wishes    wishes
 }
 
 // ClientConfig is what a Client works with.
@@ -86,17 +88,27 @@ type ClientConfig struct {
 	// Batch is how many rows a request to a portal will carry: the workers'
 	// BATCH_SIZE, or 1 if they do not batch. Defaults to 1.
 	Batch int
-	Now   func() time.Time // defaults to time.Now
+	// Room says whether rows may be added to a run, begun by them or not; its
+	// error, which should be an ErrFull, ends the submission. Nil: always.
+	Room func(ctx context.Context, newRun bool) error
+	Now  func() time.Time // defaults to time.Now
 }
+
+// ErrFull is what errors.Is finds in the error of a submission for which the
+// queue has no room.
+var ErrFull = errors.New("the queue's Redis is full")
 
 // NewClient returns a client.
 func NewClient(c ClientConfig) *Client {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+	if c.Room == nil {
+		c.Room = func(context.Context, bool) error { return nil }
+	}
 	return &Client{
 		queue: c.Queue, inspector: c.Inspector, portals: c.Portals, runs: c.Runs, retention: c.Retention,
-		spread: newSpread(c.Line, c.Batch, c.Now), now: c.Now,
+		spread: newSpread(c.Line, c.Batch, c.Now), room: c.Room, now: c.Now,
 	}
 }
 
@@ -138,6 +150,9 @@ func (c *Client) Submit(ctx context.Context, run string, regs ...Registration) (
 	if len(regs) == 0 {
 		return receipts, nil
 	}
+	if err := c.haveRoom(ctx, run); err != nil {
+		return receipts, err
+	}
 	if err := c.runs.Open(ctx, run, runs.Begin{}); err != nil {
 		return receipts, err
 	}
@@ -166,6 +181,23 @@ func (c *Client) Submit(ctx context.Context, run string, regs ...Registration) (
 		return nil
 	})
 	return receipts, cmp.Or(err, otherRefused, other)
+}
+
+// haveRoom refuses rows for which the queue has no room. A run that has begun
+// may go on for longer than a new one is let in.
+func (c *Client) haveRoom(ctx context.Context, run string) error {
+	full := c.room(ctx, true)
+	if full == nil {
+		return nil
+	}
+	_, err := c.runs.Get(ctx, run)
+	switch {
+	case errors.Is(err, runs.ErrUnknownRun):
+		return full
+	case err != nil:
+		return err
+	}
+	return c.room(ctx, false)
 }
 
 // each calls do for all items, many at once, until one fails.
@@ -247,6 +279,9 @@ func (c *Client) sort(ctx context.Context, regs []Registration, receipts []Recei
 			// Whether a CLIENT_ID is needed depends on the portal.
 			problems = without(problems, "CLIENT_ID")
 		}
+		if p.Gone != nil {
+			problems = append(problems, bitrix.Problem{Field: "portal", Code: CodePortalGone, Problem: p.Gone.Reason})
+		}
 		it.portal = p
 		it.ident = TaskID(p.ID, p.Application(r.Bot.ClientID), r.Bot.Code)
 		if len(problems) > 0 {
@@ -259,8 +294,12 @@ func (c *Client) sort(ctx context.Context, regs []Registration, receipts []Recei
 	return valid, refused, nil
 }
 
-// CodeUnknownPortal is the code of a row whose portal nobody has imported.
-const CodeUnknownPortal = "PORTAL_UNKNOWN"
+const (
+	// CodeUnknownPortal is the code of a row whose portal nobody has imported.
+	CodeUnknownPortal = "PORTAL_UNKNOWN"
+	// CodePortalGone is the code of a row whose portal has uninstalled the application.
+	CodePortalGone = "PORTAL_GONE"
+)
 
 func names(regs []Registration) []string {
 	seen := make(map[string]bool, len(regs))
@@ -403,15 +442,15 @@ func (c *Client) row(ctx context.Context, run string, it *item, now time.Time) (
 	return row, nil
 }
 
-// enqueue queues one row's task, or finds out what stands in its way.
-func (c *Client) enqueue(ctx context.Context, run string, it item) error {
+// task is the task of one row.
+func (c *Client) task(run string, it item) (*asynq.Task, error) {
 	name := strings.TrimSpace(it.reg.Bot.Properties.Name + " " + it.reg.Bot.Properties.LastName)
 	body, err := Payload{
 		Run: run, Row: it.receipt.Row, Gen: it.gen, PortalID: it.portal.ID,
 		Portal: it.portal.Name, Code: it.reg.Bot.Code, Name: cut(name, 60),
 	}.Encode()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	opts := []asynq.Option{
 		asynq.TaskID(it.ident), asynq.Queue(it.portal.Queue), asynq.Timeout(taskTimeout),
@@ -425,7 +464,15 @@ func (c *Client) enqueue(ctx context.Context, run string, it item) error {
 	if !it.at.IsZero() {
 		opts = append(opts, asynq.ProcessAt(it.at))
 	}
-	task := asynq.NewTask(TypeName, body, opts...)
+	return asynq.NewTask(TypeName, body, opts...), nil
+}
+
+// enqueue queues one row's task, or finds out what stands in its way.
+func (c *Client) enqueue(ctx context.Context, run string, it item) error {
+	task, err := c.task(run, it)
+	if err != nil {
+		return err
+	}
 	// What stands in the way may be cleared away, go meanwhile, or be about to end.
 	for try := range conflictTries {
 		if err := pause(ctx, time.Duration(try)*conflictPause); err != nil {
@@ -472,8 +519,12 @@ func (c *Client) resolve(ctx context.Context, run string, it item) (again bool, 
 	}
 	switch info.State {
 	case asynq.TaskStateCompleted:
+		wish, err := c.wishes.of(ctx, c.runs, run)
+		if err != nil {
+			return false, err
+		}
 		id, perr := strconv.ParseInt(string(info.Result), 10, 64)
-		if perr == nil && id > 0 {
+		if perr == nil && id > 0 && wish == runs.Keep {
 			return false, c.skip(ctx, run, it, id)
 		}
 		return true, c.clear(it)

@@ -15,6 +15,7 @@ import (
 
 	"botfleet/bitrix"
 	"botfleet/bitrix/portals"
+	"botfleet/bitrix/portals/signin"
 	"botfleet/bitrix/sandbox"
 	"botfleet/ratelimit"
 	"botfleet/tasks"
@@ -180,7 +181,9 @@ func startWorker(rdb redis.UniversalClient, keys portals.Keyring, box *sandbox.S
 	if err != nil {
 		return nil, err
 	}
-	caller := bitrix.NewClient(bitrix.Config{UserAgent: "example/1.0", Transport: box.Transport()})
+	caller := signin.New(signin.Config{
+		API: bitrix.NewClient(bitrix.Config{UserAgent: "example/1.0", Transport: box.Transport()}), Store: registry,
+	})
 	do := dispatch.New(dispatch.Config{
 		Gate: ratelimit.NewLocal(ratelimit.Config{}), Caller: caller, Holds: registry, Log: log,
 		Parallel: 4, BatchSize: 50, Batching: dispatch.Auto, RequestTimeout: 65 * time.Second, Slots: 64,

@@ -4,6 +4,7 @@ package tasks
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -33,6 +34,8 @@ const (
 	fetchedAhead = 16
 	// busyFetch is how soon after one task the next is asked for on a busy queue.
 	busyFetch = 2 * time.Millisecond
+	// fetchTrouble is how long a server waits after a question that failed.
+	fetchTrouble = time.Second
 	// keptAhead is how long a fetched task may wait. Its lease of 30 s runs.
 	keptAhead = time.Second
 	// giveBackWithin bounds the giving back of tasks.
@@ -52,6 +55,10 @@ func (f *fetcher) EvalSha(ctx context.Context, sha string, keys []string, args .
 	message, err := f.queue(keys).next(ctx, args[0], args[1])
 	if err != nil {
 		cmd.SetErr(err)
+		if !errors.Is(err, redis.Nil) {
+			// asynq asks again at once, thousands of times a second while Redis is full.
+			_ = pause(ctx, fetchTrouble)
+		}
 	} else {
 		cmd.SetVal(message)
 	}

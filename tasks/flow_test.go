@@ -5,6 +5,7 @@ package tasks
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -116,7 +117,7 @@ func (f *flowPortal) row(code string, batched bool) (bitrix.Time, *bitrix.Error)
 	return bitrix.Time{HasOperating: true, Operating: sum, ResetAt: reset}, nil
 }
 
-func (f *flowPortal) Register(_ context.Context, _ bitrix.Access, b *bitrix.Bot) (bitrix.Registered, error) {
+func (f *flowPortal) Register(_ context.Context, _ *portals.Portal, b *bitrix.Bot) (bitrix.Registered, error) {
 	if err := f.arrive(); err != nil {
 		return bitrix.Registered{}, err
 	}
@@ -129,7 +130,7 @@ func (f *flowPortal) Register(_ context.Context, _ bitrix.Access, b *bitrix.Bot)
 	return bitrix.Registered{BotID: 1, Time: at}, nil
 }
 
-func (f *flowPortal) RegisterBatch(_ context.Context, _ bitrix.Access, bots []*bitrix.Bot) (bitrix.BatchAnswer, error) {
+func (f *flowPortal) RegisterBatch(_ context.Context, _ *portals.Portal, bots []*bitrix.Bot) (bitrix.BatchAnswer, error) {
 	if err := f.arrive(); err != nil {
 		return bitrix.BatchAnswer{}, err
 	}
@@ -143,7 +144,11 @@ func (f *flowPortal) RegisterBatch(_ context.Context, _ bitrix.Access, bots []*b
 	return ans, nil
 }
 
-func (f *flowPortal) Bots(context.Context, bitrix.Access, string) ([]bitrix.ListedBot, bitrix.Time, error) {
+func (f *flowPortal) Update(context.Context, *portals.Portal, int64, *bitrix.Bot) (bitrix.Time, error) {
+	return bitrix.Time{}, errors.New("nothing is updated here")
+}
+
+func (f *flowPortal) Bots(context.Context, *portals.Portal, string) ([]bitrix.ListedBot, bitrix.Time, error) {
 	return nil, bitrix.Time{}, nil
 }
 

@@ -40,6 +40,12 @@ type Handler struct {
 	Log     *slog.Logger
 	Now     func() time.Time
 	Meter   Meter // nil: nothing is measured
+	// ArchiveSize says how many tasks a queue's archive holds. Dead rows end there
+	// until it is nearly full. Nil: all of them do.
+	ArchiveSize func(ctx context.Context, queue string) (int64, error)
+
+	wishes   wishes
+	archives archives
 }
 
 // Meter hears of the outcomes that a handler has recorded. It is called from
@@ -72,7 +78,7 @@ func (h *Handler) ProcessTask(ctx context.Context, t *asynq.Task) error {
 	if done {
 		return h.acknowledge(ctx, t, st.Outcome.BotID)
 	}
-	v, err := h.work(ctx, row, retried)
+	v, err := h.work(ctx, p.Run, row, retried)
 	if err != nil {
 		return h.redisTrouble(err)
 	}
@@ -102,7 +108,7 @@ func rowOf(st runs.State, p Payload) (row runs.Row, done bool) {
 
 // work does what the row asks for. An error means that it could not even be
 // found out what that is.
-func (h *Handler) work(ctx context.Context, row runs.Row, retried int) (Verdict, error) {
+func (h *Handler) work(ctx context.Context, run string, row runs.Row, retried int) (Verdict, error) {
 	if retried > h.Policy.MaxAttempts {
 		// Even the last look was not survived: the worker dies of the row.
 		return dead(string(bitrix.Transient), "WORKER_LOST", fmt.Sprintf("the worker was lost in the last of %d attempts", retried)), nil
@@ -116,6 +122,9 @@ func (h *Handler) work(ctx context.Context, row runs.Row, retried int) (Verdict,
 	}
 	if err != nil {
 		return Verdict{}, err
+	}
+	if portal.Gone != nil {
+		return dead(string(bitrix.Blocked), CodePortalGone, portal.Gone.Reason), nil
 	}
 	var bot bitrix.Bot
 	if err := json.Unmarshal(row.Bot, &bot); err != nil {
@@ -133,7 +142,15 @@ func (h *Handler) work(ctx context.Context, row runs.Row, retried int) (Verdict,
 	if portal.Kind == portals.Webhook && bot.ClientID == "" {
 		bot.ClientID = portal.ClientID
 	}
+	wish, err := h.wishes.of(ctx, h.Runs, run)
+	if err != nil {
+		return Verdict{}, err
+	}
+	bot.Update = wish == runs.Update
 	r := h.Do.Do(ctx, dispatch.Job{Portal: &portal, Bot: &bot, Order: orderOf(row.QueuedAt), Retried: retried > 0, Last: retried >= h.Policy.MaxAttempts})
+	if wish == runs.Fail {
+		r = unwanted(r)
+	}
 	return h.Policy.judge(r, retried+1, h.Now(), draw()), nil
 }
 
@@ -152,11 +169,14 @@ func (h *Handler) carryOut(ctx context.Context, t *asynq.Task, run string, row r
 		switch {
 		case v.Registered.Recovered:
 			o.How = runs.HowRecovered
+		case v.Registered.Updated:
+			o.How = runs.HowUpdated
 		case v.Registered.Existed:
 			o.How = runs.HowSkipped // the call changed nothing
 		}
 	} else {
 		o.Status, o.Class, o.Error = runs.StatusDead, v.Dead.Class, &v.Dead.Error
+		o.BotID, o.Existed = v.Dead.BotID, v.Dead.BotID != 0
 	}
 	if err := h.Runs.Record(ctx, run, row.Gen, o); err != nil && !errors.Is(err, runs.ErrUnknownRun) {
 		return h.redisTrouble(err)
@@ -166,7 +186,7 @@ func (h *Handler) carryOut(ctx context.Context, t *asynq.Task, run string, row r
 	}
 	h.logOutcome(ctx, run, &o)
 	if v.Dead != nil {
-		return archive(fmt.Sprintf("dead (%s): %s: %s", o.Class, o.Error.Code, o.Error.Description))
+		return h.bury(ctx, t, fmt.Sprintf("dead (%s): %s: %s", o.Class, o.Error.Code, o.Error.Description))
 	}
 	return h.acknowledge(ctx, t, o.BotID)
 }

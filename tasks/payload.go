@@ -84,11 +84,19 @@ func unreadable(b []byte, strict error) error {
 
 // TaskID is the id under which a bot is queued: the same for the same CODE of
 // the same application on the same portal, whatever the portal is called
-// today. CODEs that differ only in case are one on a portal.
+// today. CODEs that differ only in case are one on a portal. The ids of one
+// portal begin alike, so that its tasks can be found in a queue.
 func TaskID(portalID, application, code string) string {
 	h := sha256.New()
 	for _, s := range [...]string{portalID, application, strings.ToLower(code)} {
 		_, _ = fmt.Fprintf(h, "%d:%s", len(s), s)
 	}
-	return hex.EncodeToString(h.Sum(nil)[:16])
+	return taskIDPrefix(portalID) + hex.EncodeToString(h.Sum(nil)[:14])
+}
+
+// taskIDPrefix is what the ids of a portal's tasks begin with. It is made of a
+// hash, as a portal's id may hold anything where a service keeps its own portals.
+func taskIDPrefix(portalID string) string {
+	h := sha256.Sum256([]byte(portalID))
+	return hex.EncodeToString(h[:5]) + "-"
 }

@@ -37,6 +37,8 @@ type Dead struct {
 	Error runs.Failure
 	// Attempt is set when a call was made and failed.
 	Attempt bool
+	// BotID is that of a bot that stands in the way.
+	BotID int64
 }
 
 // Later puts a task back into the queue.
@@ -56,6 +58,11 @@ const (
 	lastRetry  = 15 * time.Minute
 )
 
+// signInPatience is the least that rows wait for a new token, where they wait for
+// held portals for less: an authorization server that is restarted is no reason
+// to give rows up.
+const signInPatience = 10 * time.Minute
+
 // judge turns a result into a verdict. attempts is how many calls the row has
 // cost, this one included if it made one; draw is a random number in [0, 1).
 func (p Policy) judge(r dispatch.Result, attempts int, now time.Time, draw float64) Verdict {
@@ -69,6 +76,10 @@ func (p Policy) judge(r dispatch.Result, attempts int, now time.Time, draw float
 	switch e.Class {
 	case bitrix.Validation:
 		return failed(string(e.Class), e.Code, e.Description)
+	case bitrix.Conflict:
+		v := failed(string(e.Class), e.Code, conflictText(e))
+		v.Dead.BotID = e.BotID
+		return v
 	case bitrix.Blocked, bitrix.Token:
 		if p.HoldTTL <= 0 {
 			return failed(string(bitrix.Blocked), e.Code, e.Description)
@@ -89,6 +100,14 @@ func (p Policy) judge(r dispatch.Result, attempts int, now time.Time, draw float
 	return v
 }
 
+// conflictText says whose bot it is that stands in the way.
+func conflictText(e *bitrix.Error) string {
+	if e.Code == CodeBotExists {
+		return e.Description
+	}
+	return fmt.Sprintf("the bot with this CODE belongs to another application (BOT_ID %d), and was not changed: choose another CODE, or have that application remove it: %s", e.BotID, e.Description)
+}
+
 // judgeDeferral ends the wait of rows whose portal nobody has released, or
 // that has not answered, for too long.
 func (p Policy) judgeDeferral(d *dispatch.Deferral, now time.Time) Verdict {
@@ -100,6 +119,11 @@ func (p Policy) judgeDeferral(d *dispatch.Deferral, now time.Time) Verdict {
 	}
 	over := now.Sub(h.Since) >= p.HoldTTL
 	switch {
+	case d.Reason == dispatch.SignIn && now.Sub(h.Since) >= max(p.HoldTTL, signInPatience):
+		code, text := holdCode(h.Reason)
+		return dead(string(bitrix.Blocked), code, text)
+	case d.Reason == dispatch.SignIn:
+		return later(d.Until, "waits for a new token: "+h.Reason)
 	case d.Reason == ratelimit.Held && over:
 		code, text := holdCode(h.Reason)
 		return dead(string(bitrix.Blocked), code, text)

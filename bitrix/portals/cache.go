@@ -12,16 +12,16 @@ import (
 const DefaultCacheSize = 10_000
 
 // Cache keeps the portals last asked for. It answers without Redis until
-// [Cache.Refresh] sees a change, and then forgets everything: its owner calls
-// that every second or two, which is how old an answer may be. Its methods may
-// be called from many goroutines.
+// [Cache.Refresh] sees that a portal was changed, and then forgets it: its owner
+// calls that every second or two, which is how old an answer may be. Its methods
+// may be called from many goroutines.
 type Cache struct {
 	registry *Registry
 	size     int
 
 	mu      sync.Mutex
 	version int64
-	era     int        // counts the times everything was forgotten
+	era     int        // counts the times something was forgotten
 	order   *list.List // of Portal, last used in front
 	byID    map[string]*list.Element
 }
@@ -60,7 +60,7 @@ func (c *Cache) look(id string) (p Portal, era int, ok bool) {
 	return e.Value.(Portal), c.era, true //nolint:forcetypeassert // the list holds nothing else
 }
 
-// keep adds a portal that was read in an era. What was read before everything
+// keep adds a portal that was read in an era. What was read before something
 // was forgotten may be old, and is not kept.
 func (c *Cache) keep(p Portal, era int) {
 	c.mu.Lock()
@@ -75,24 +75,47 @@ func (c *Cache) keep(p Portal, era int) {
 	}
 }
 
-// Refresh forgets everything if the registry has changed since the last
-// Refresh, and reports whether it has; the first time it always has. When
-// Redis cannot be asked, the portals are kept.
+// Refresh forgets the portals that were changed since the last Refresh; when
+// there were too many changes to list, all of them. It reports whether anything
+// but pairs of tokens is new: holds, hosts, queues, portals; the first time it
+// always is. While nothing changes it asks Redis one GET. When Redis cannot be
+// asked, the portals are kept.
 func (c *Cache) Refresh(ctx context.Context) (changed bool, err error) {
 	v, err := c.registry.Version(ctx)
 	if err != nil {
 		return false, err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if v == c.version {
+	since := c.seen()
+	if v == since {
 		return false, nil
 	}
-	c.version = v
+	news, err := c.registry.changes(ctx, since)
+	if err != nil {
+		return false, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.version == since { // no other Refresh was faster
+		c.version = news.version
+	}
 	c.era++
-	c.order.Init()
-	clear(c.byID)
-	return true, nil
+	if !news.whole {
+		c.order.Init()
+		clear(c.byID)
+	}
+	for _, id := range news.ids {
+		if e := c.byID[id]; e != nil {
+			c.order.Remove(e)
+			delete(c.byID, id)
+		}
+	}
+	return news.loud, nil
+}
+
+func (c *Cache) seen() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.version
 }
 
 // Len is how many portals are kept at this moment.

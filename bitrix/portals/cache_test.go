@@ -48,7 +48,7 @@ func TestCache(t *testing.T) {
 		if get(ids[0]).Held != nil {
 			t.Error("a was not kept")
 		}
-		if changed, err := c.Refresh(t.Context()); !changed || err != nil || c.Len() != 0 {
+		if changed, err := c.Refresh(t.Context()); !changed || err != nil || c.Len() != 1 {
 			t.Errorf("Refresh after a hold: %v, %v, %d kept", changed, err, c.Len())
 		}
 		if get(ids[0]).Held == nil {

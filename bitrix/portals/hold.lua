@@ -1,22 +1,24 @@
 -- Holds a portal, or releases it.
--- KEYS: records, holds, version
--- ARGV: where versions begin, id, credential ('' for any), unix milliseconds,
--- reason ('' to release). Answers -1: no such portal; 0: nothing to do, or
--- other credentials by now; 1: done.
-local record = redis.call('HGET', KEYS[1], ARGV[2])
+-- KEYS: records, holds, version, changes, marks
+-- ARGV: where versions begin, how many changes are listed, id, credential (''
+-- for any), unix milliseconds, '! ' for a person's hold or ' ', reason ('' to
+-- release). Answers -1: no such portal; 0: nothing to do, or other credentials
+-- by now; 1: done.
+local id, credential, at, mark, reason = unpack(ARGV, 3, 7)
+local record = redis.call('HGET', KEYS[1], id)
 if not record then return -1 end
-local old = redis.call('HGET', KEYS[2], ARGV[2])
-if ARGV[5] == '' then
+local old = redis.call('HGET', KEYS[2], id)
+if reason == '' then
   if not old then return 0 end
-  redis.call('HDEL', KEYS[2], ARGV[2])
+  redis.call('HDEL', KEYS[2], id)
 else
-  if ARGV[3] ~= '' and cjson.decode(record).credential ~= ARGV[3] then return 0 end
+  if credential ~= '' and cjson.decode(record).credential ~= credential then return 0 end
+  -- A person's hold stands until a person ends it, and keeps its reason.
+  if mark == ' ' and old and string.find(old, '^%d+! ') then return 1 end
   -- A hold that stands keeps its time, or its end would never come.
-  local since = old and string.match(old, '^%d+') or ARGV[4]
-  local new = since .. ' ' .. ARGV[5]
+  local new = (old and string.match(old, '^%d+') or at) .. mark .. reason
   if new == old then return 1 end
-  redis.call('HSET', KEYS[2], ARGV[2], new)
+  redis.call('HSET', KEYS[2], id, new)
 end
-redis.call('SET', KEYS[3], ARGV[1], 'NX')
-redis.call('INCR', KEYS[3])
+announce(KEYS[3], KEYS[4], KEYS[5], ARGV[1], ARGV[2], {id}, true)
 return 1

@@ -9,46 +9,49 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 )
 
 //go:embed hold.lua
 var holdSource string
 
-var holdScript = redis.NewScript(holdSource)
+var holdScript = changing(holdSource)
 
 // maxReason bounds a stored reason, in bytes.
 const maxReason = 500
 
-// Hold marks a portal as not to be called, until Release or new credentials.
-// A portal held already gets the new reason and keeps its time.
+// What stands between a stored hold's time and its reason.
+const (
+	byOperator = "! "
+	byItself   = " "
+)
+
+// Hold marks a portal as not to be called, in a person's name: until Release or
+// an Import of new credentials, but not until refreshed tokens or an install. A
+// portal held already gets the new reason and keeps its time.
 func (r *Registry) Hold(ctx context.Context, id, reason string, at time.Time) error {
-	_, err := r.HoldCredential(ctx, id, "", reason, at)
+	_, err := r.runHold(ctx, "hold", id, "", at, byOperator, filled(reason))
 	return err
 }
 
-// HoldCredential holds a portal only if credential (a [Portal.Credential]) is
-// still its present one: a worker that was refused with the old credentials
-// must not undo what new ones released. It reports whether the portal is held.
+// HoldCredential holds a portal by itself, and only if credential (a
+// [Portal.Credential]; empty for any) is still its present one: a worker that
+// was refused with the old credentials must not undo what new ones released. A
+// person's hold is left as it is. It reports whether the portal is held.
 func (r *Registry) HoldCredential(ctx context.Context, id, credential, reason string, at time.Time) (held bool, err error) {
-	if reason = oneLine(reason); reason == "" {
-		reason = "held"
-	}
-	n, err := r.runHold(ctx, "hold", id, credential, at, reason)
+	n, err := r.runHold(ctx, "hold", id, credential, at, byItself, filled(reason))
 	return n == 1, err
 }
 
-// Release ends a portal's hold, if there is one.
+// Release ends a portal's hold, whoever made it, if there is one.
 func (r *Registry) Release(ctx context.Context, id string) error {
-	_, err := r.runHold(ctx, "release", id, "", time.Time{}, "")
+	_, err := r.runHold(ctx, "release", id, "", time.Time{}, "", "")
 	return err
 }
 
-func (r *Registry) runHold(ctx context.Context, what, id, credential string, at time.Time, reason string) (int, error) {
+func (r *Registry) runHold(ctx context.Context, what, id, credential string, at time.Time, mark, reason string) (int, error) {
 	ms := max(at.UnixMilli(), 0) // a zero time lies before 1970
-	n, err := holdScript.Run(ctx, r.redis, []string{keyRecords, keyHolds, keyVersion},
-		randomVersion(), id, credential, strconv.FormatInt(ms, 10), reason).Int()
+	args := append(r.announcing(), id, credential, strconv.FormatInt(ms, 10), mark, reason)
+	n, err := holdScript.Run(ctx, r.redis, []string{keyRecords, keyHolds, keyVersion, keyChanges, keyMarks}, args...).Int()
 	if err != nil {
 		return 0, fmt.Errorf("%s portal %s: %w", what, id, err)
 	}
@@ -71,11 +74,21 @@ func (r *Registry) Held(ctx context.Context) (map[string]Hold, error) {
 	return held, nil
 }
 
-// decodeHold reads "unix-milliseconds reason".
+// decodeHold reads "unix-milliseconds reason", or "unix-milliseconds! reason"
+// when a person made it.
 func decodeHold(s string) Hold {
 	since, reason, _ := strings.Cut(s, " ")
-	ms, _ := strconv.ParseInt(since, 10, 64) // the script writes digits only
-	return Hold{Reason: reason, Since: time.UnixMilli(ms).UTC()}
+	digits, operator := strings.CutSuffix(since, "!")
+	ms, _ := strconv.ParseInt(digits, 10, 64) // the script writes digits only
+	return Hold{Reason: reason, Since: time.UnixMilli(ms).UTC(), ByOperator: operator}
+}
+
+// filled is a reason to be stored.
+func filled(reason string) string {
+	if reason = oneLine(reason); reason == "" {
+		return "held"
+	}
+	return reason
 }
 
 // oneLine puts a reason on one line of bounded length.

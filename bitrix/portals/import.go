@@ -5,15 +5,12 @@ package portals
 import (
 	"context"
 	"crypto/rand"
-	_ "embed" // the script
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash/fnv"
 	"slices"
 	"strconv"
-
-	"github.com/redis/go-redis/v9"
 )
 
 // Imported counts what became of imported portals.
@@ -27,16 +24,11 @@ type Imported struct {
 // import changed their portals meanwhile. Each round at least one of them wins.
 const importRounds = 20
 
-//go:embed store.lua
-var storeSource string
-
-// A Script is a source text and its hash; it holds no state.
-var storeScript = redis.NewScript(storeSource)
-
 // Import stores portals. All are checked first, against each other and against
 // the registry: a bare [*FileError] means that nothing was stored. A portal already
 // known by host or member_id keeps its id and queue; new credentials release
-// its hold; credentials given before do not overwrite what was refreshed since.
+// any hold and end Gone; credentials given before do not overwrite what was
+// refreshed, and a host that of a rename, since.
 // Any other error may leave a part stored, and the same import again completes it.
 func (r *Registry) Import(ctx context.Context, entries []Entry) (Imported, error) {
 	var done Imported
@@ -58,7 +50,7 @@ func (r *Registry) Import(ctx context.Context, entries []Entry) (Imported, error
 		if err != nil {
 			return done, err
 		}
-		if todo, err = r.store(ctx, plans, &done); err != nil || len(todo) == 0 {
+		if todo, err = r.store(ctx, todo, plans, &done); err != nil || len(todo) == 0 {
 			return done, err
 		}
 	}
@@ -85,37 +77,32 @@ func check(entries []Entry) error {
 	return nil
 }
 
-// plan is what is to be done about one entry.
-type plan struct {
-	entry   *Entry
-	id      string
-	was     record // zero for a new portal
-	is      record
-	wasRaw  string
-	isRaw   string
-	release bool
-}
-
 // plan compares entries with the registry.
 func (r *Registry) plan(ctx context.Context, entries []*Entry) ([]plan, error) {
-	ids, raws, problems, err := r.match(ctx, entries)
+	hosts, members := make([]string, len(entries)), make([]string, len(entries))
+	for i, e := range entries {
+		hosts[i], members[i] = e.Access.Host(), normalName(e.MemberID)
+	}
+	byHost, byMember, err := r.holders(ctx, hosts, members)
 	if err != nil {
 		return nil, err
 	}
+	var problems []Problem
 	plans := make([]plan, 0, len(entries))
+	claimed := make(map[string]*Entry)
 	for i, e := range entries {
-		p := plan{entry: e, id: ids[i], wasRaw: raws[i]}
-		if p.wasRaw != "" {
-			if p.was, err = decodeRecord(p.id, p.wasRaw); err != nil {
-				return nil, err
-			}
+		p, problem := e.match(byHost[i], byMember[i])
+		if other := claimed[p.id]; problem == "" && other != nil {
+			problem = "and host lead to the stored portal that " + other.Access.Host() + " leads to as well"
 		}
-		if m := normalName(e.MemberID); m != "" && p.was.MemberID != "" && m != p.was.MemberID {
-			problems = append(problems, e.problem("member_id",
-				"is not the one that "+p.was.Name+" is known with: another company's portal may have taken over the address; remove the old portal first"))
+		if problem != "" {
+			problems = append(problems, Problem{e.File, e.Line, "member_id", problem})
 			continue
 		}
-		if err := p.fill(r); err != nil {
+		if p.id != "" {
+			claimed[p.id] = e
+		}
+		if err := p.importing(r, e); err != nil {
 			return nil, err
 		}
 		plans = append(plans, p)
@@ -127,96 +114,90 @@ func (r *Registry) plan(ctx context.Context, entries []*Entry) ([]plan, error) {
 	return plans, nil
 }
 
-// match finds the stored portal of each entry: its id, "" for a new one, and
-// its record. An entry that matches two portals, or two entries that match
-// one, are problems.
-func (r *Registry) match(ctx context.Context, entries []*Entry) (ids, raws []string, problems []Problem, err error) {
-	hosts, members := make([]string, len(entries)), make([]string, len(entries))
-	for i, e := range entries {
-		hosts[i], members[i] = e.Access.Host(), normalName(e.MemberID)
+// match decides which stored portal an entry is, given those that its host and
+// its member_id lead to.
+func (e *Entry) match(byHost, byMember holder) (p plan, problem string) {
+	member := normalName(e.MemberID)
+	lapsed := byHost.formerly(e.Access.Host())
+	switch {
+	case byHost.id == "" || byHost.id == byMember.id:
+		return planFor(byMember), ""
+	case byMember.id != "" && lapsed:
+		return planFor(byMember).over(byHost), ""
+	case byMember.id != "":
+		return p, "belongs to another stored portal, and the host to a third party's; remove one of the two first"
+	case member == "" || byHost.rec.MemberID == "":
+		return planFor(byHost), ""
+	case lapsed:
+		return planFor(holder{}).over(byHost), ""
 	}
-	if ids, err = r.hmget(ctx, keyNames, hosts); err != nil {
-		return nil, nil, nil, err
-	}
-	byMember, err := r.hmget(ctx, keyMembers, members)
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	claimed := make(map[string]*Entry)
-	for i, e := range entries {
-		switch {
-		case ids[i] == "":
-			ids[i] = byMember[i]
-		case byMember[i] != "" && byMember[i] != ids[i]:
-			problems = append(problems, e.problem("member_id", "belongs to another stored portal, and the host to a third party's; remove one of the two first"))
-		}
-		if ids[i] == "" {
-			continue
-		}
-		if other := claimed[ids[i]]; other != nil {
-			problems = append(problems, e.problem("member_id", "and host lead to the stored portal that "+other.Access.Host()+" leads to as well"))
-		}
-		claimed[ids[i]] = e
-	}
-	raws, err = r.hmget(ctx, keyRecords, ids)
-	return ids, raws, problems, err
+	return p, "is not the one that " + byHost.rec.Name + " is known with: another company's portal may have taken over the address; remove the old portal first"
 }
 
-func (e *Entry) problem(field, text string) Problem { return Problem{e.File, e.Line, field, text} }
-
-// fill works out the new record.
-func (p *plan) fill(r *Registry) (err error) {
-	queue := p.was.Queue
-	if p.wasRaw == "" {
-		if p.id == "" {
-			p.id = newID()
-		}
-		queue = queueOf(p.id, r.shards)
-	}
-	p.is = newRecord(p.entry, queue)
+// importing works out the new record of an entry.
+func (p *plan) importing(r *Registry, e *Entry) error {
+	was := &p.was
+	p.begin(r)
+	p.is = newRecord(e, p.is.Queue)
 	if p.is.MemberID == "" {
-		p.is.MemberID = p.was.MemberID
+		p.is.MemberID = was.MemberID
 	}
-	if p.keepsCredentials(r.keys) {
-		p.is.Credential, p.is.Source, p.is.Sealed = p.was.Credential, p.was.Source, p.was.Sealed
-	} else {
-		p.release = p.was.Source != source(p.entry)
-		if err := p.is.seal(r.keys, p.id, p.entry); err != nil {
-			return err
-		}
+	p.is.Generation, p.is.AppHash, p.is.Installs, p.is.Gone = was.Generation, was.AppHash, was.Installs, was.Gone
+	p.is.Source, p.is.InstallSource = was.Source, was.InstallSource
+	src := source(e.Access, e.RefreshToken)
+	known := p.wasRaw != "" && was.brought(src)
+	if known && was.opens(r.keys, p.id) {
+		// The file brings what it brought last time: what the portal has
+		// become since, by refreshed tokens or a rename, is newer.
+		p.is.Name, p.is.Origin, p.is.Kind = was.Name, was.Origin, was.Kind
+		p.is.Credential, p.is.Account, p.is.Sealed = was.Credential, was.Account, was.Sealed
+		p.lapsed = stored{}
+		return p.encode()
 	}
-	p.isRaw, err = p.is.encode()
-	return err
+	p.is.Generation = p.next()
+	if !known {
+		p.is.Source, p.ends = src, endAny
+		p.is.come()
+	}
+	if e.Access.Webhook() {
+		p.is.AppHash = "" // of an application that is not in use here any more
+	}
+	if err := p.is.seal(r.keys, p.id, e.Access, e.RefreshToken); err != nil {
+		return err
+	}
+	return p.encode()
 }
 
-// keepsCredentials says whether the entry brings what it brought last time, and
-// what is stored since then opens.
-func (p *plan) keepsCredentials(keys Keyring) bool {
-	if p.wasRaw == "" || p.was.Name != p.is.Name || p.was.Source != source(p.entry) {
-		return false
+// come ends Gone. The application_token went with it: the next install may
+// bring any.
+func (rec *record) come() {
+	if rec.Gone != nil {
+		rec.Gone, rec.AppHash = nil, ""
 	}
-	_, err := p.was.open(keys, p.id)
+}
+
+// opens says whether the stored credentials open.
+func (rec *record) opens(keys Keyring, id string) bool {
+	_, _, err := rec.open(keys, id)
 	return err == nil
 }
 
 // store writes plans, and returns the entries whose portals were changed by
 // somebody else since they were planned.
-func (r *Registry) store(ctx context.Context, plans []plan, done *Imported) (again []*Entry, err error) {
+func (r *Registry) store(ctx context.Context, todo []*Entry, plans []plan, done *Imported) (again []*Entry, err error) {
+	for i := range plans {
+		plans[i].entry = todo[i]
+	}
 	changes := slices.DeleteFunc(slices.Clone(plans), func(p plan) bool { return p.wasRaw == p.isRaw })
 	done.Unchanged += len(plans) - len(changes)
 	for part := range slices.Chunk(changes, writeChunk) {
-		args := []any{randomVersion()}
-		for _, p := range part {
-			args = append(args, p.id, p.wasRaw, p.isRaw, p.is.Name, p.was.Name, p.is.MemberID, p.was.MemberID, p.is.Queue, p.release)
-		}
-		stored, err := storeScript.Run(ctx, r.redis,
-			[]string{keyRecords, keyNames, keyMembers, keyHolds, keyQueues, keyVersion}, args...).Int64Slice()
+		stored, err := r.write(ctx, part)
 		if err != nil {
-			return nil, fmt.Errorf("store portals: %w", err)
+			return nil, err
 		}
 		for i, p := range part {
 			switch {
-			case stored[i] == 0:
+			case !stored[i]:
 				again = append(again, p.entry)
 			case p.wasRaw == "":
 				done.Added++

@@ -32,17 +32,43 @@ type Portal struct {
 	// ServerTimeout is how long the portal may work on one request after it was
 	// sent. 60 s on the cloud.
 	ServerTimeout time.Duration
-	// Credential names the present credentials for the operating budget and for
-	// comparing; it is no secret, and changes when they do.
+	// Origin is the host that the portal was last imported or installed under,
+	// while its name is another: it was renamed since. Users' files still say
+	// it, and [Registry.Find] finds the portal by it.
+	Origin string
+	// Credential is the fingerprint of the present credentials, for comparing;
+	// it is no secret, and changes when they or the host do.
 	Credential string
+	// Account is [bitrix.Access.Account]: who is charged for operating time. It
+	// survives refreshes and renames. A registry WithoutSecrets leaves it empty
+	// for a webhook that was stored by an early version.
+	Account string
+	// Generation counts the changes of the credentials, from 1.
+	Generation int64
 	// Access holds the opened credentials. It never prints them.
 	Access bitrix.Access
+	// Refresh is OAuth's refresh token, opened; empty when there is none.
+	Refresh bitrix.Secret
+	// Renewals counts the refreshes with this pair of tokens whose end nobody
+	// knows. A [Cache] may show an old count; [Registry.Renewing] tells the present one.
+	Renewals int
+	// Installed says that the portal's application_token is known.
+	Installed bool
 	// Held is set while the portal is held.
 	Held *Hold
+	// Gone is set once the application was uninstalled.
+	Gone *Gone
 }
 
 // Hold is why, and since when, a portal is not called.
 type Hold struct {
+	Reason     string    `json:"reason"`
+	Since      time.Time `json:"since"`
+	ByOperator bool      `json:"by_operator,omitempty"` // a person's: ended by a person only
+}
+
+// Gone is why, and since when, a portal is no customer any more.
+type Gone struct {
 	Reason string    `json:"reason"`
 	Since  time.Time `json:"since"`
 }

@@ -31,13 +31,31 @@ type record struct {
 	OperatingWindow int64 `json:"operating_window_ms"`
 	ServerTimeout   int64 `json:"server_timeout_ms"`
 	// Credential is the fingerprint of the present credentials; Source of the
-	// ones last imported, which differ once tokens were refreshed: importing
-	// an unchanged file again must not bring dead tokens back.
-	Credential string `json:"credential"`
-	Source     string `json:"source"`
-	Sealed     string `json:"sealed"`
+	// ones last imported, InstallSource of the ones last brought by an install.
+	// They differ once tokens were refreshed: importing an unchanged file, or
+	// repeating an install, must not bring dead tokens back.
+	Credential    string `json:"credential"`
+	Account       string `json:"account,omitempty"`
+	Source        string `json:"source"`
+	InstallSource string `json:"install_source,omitempty"`
+	Sealed        string `json:"sealed"`
+	// Records without what follows are of an early version, and still read.
+	Origin     string `json:"origin,omitempty"`     // [Portal.Origin]
+	Generation int64  `json:"generation,omitempty"` // of the credentials; 0 counts as 1
+	// AppHash is the SHA-256 of the application_token, in hexadecimal.
+	AppHash  string      `json:"app_hash,omitempty"`
+	Installs int         `json:"installs,omitempty"` // [Installed.Count]
+	Gone     *goneRecord `json:"gone,omitempty"`
 }
 
+// goneRecord is [Gone], with unix milliseconds.
+type goneRecord struct {
+	Reason string `json:"reason"`
+	Since  int64  `json:"since_ms"`
+}
+
+// recordVersion is the version of the form. Fields may be added without a new
+// one, as long as records without them are read and readers may ignore them.
 const recordVersion = 1
 
 // sealedAccess is what is sealed.
@@ -48,18 +66,23 @@ type sealedAccess struct {
 	Refresh  string `json:"refresh,omitempty"`
 }
 
+// generation is the credentials' generation.
+func (rec *record) generation() int64 { return max(rec.Generation, 1) }
+
 // bound is the additional data of a seal: a record opens only under the id and
-// name that it was sealed for.
-func bound(id, name string) string { return "botfleet portal\x00" + id + "\x00" + name }
+// names that it was sealed for.
+func (rec *record) bound(id string) string {
+	b := "botfleet portal\x00" + id + "\x00" + rec.Name
+	if rec.Origin != "" {
+		b += "\x00" + rec.Origin
+	}
+	return b
+}
 
 // newRecord is an entry's record without credentials.
 func newRecord(e *Entry, queue string) record {
-	kind := OAuth
-	if e.Access.Webhook() {
-		kind = Webhook
-	}
 	return record{
-		V: recordVersion, Name: e.Access.Host(), Queue: queue, Kind: kind,
+		V: recordVersion, Name: e.Access.Host(), Queue: queue,
 		ClientID: e.ClientID, MemberID: normalName(e.MemberID), Plan: e.Plan,
 		Rate: e.Limits.Rate, Burst: e.Limits.Burst, Headroom: e.Limits.Headroom,
 		Operating:       e.Limits.Operating.Milliseconds(),
@@ -68,54 +91,74 @@ func newRecord(e *Entry, queue string) record {
 	}
 }
 
-// source is the fingerprint of an entry's credentials, refresh token included.
-func source(e *Entry) string {
-	sum := sha256.Sum256([]byte(e.Access.Fingerprint() + "\x00" + e.RefreshToken.Reveal()))
+// source is the fingerprint of credentials as they were brought, refresh token
+// included.
+func source(access bitrix.Access, refresh bitrix.Secret) string {
+	sum := sha256.Sum256([]byte(access.Fingerprint() + "\x00" + refresh.Reveal()))
 	return hex.EncodeToString(sum[:8])
 }
 
-// seal puts an entry's credentials into the record.
-func (rec *record) seal(keys Keyring, id string, e *Entry) error {
-	var s sealedAccess
-	if s.Webhook, s.Token = e.Access.Reveal(); s.Webhook == "" {
-		s.Endpoint, s.Refresh = e.Access.Endpoint(), e.RefreshToken.Reveal()
+// brought says whether credentials with this source were imported or installed
+// last: what is stored is those, or what they became by refreshing.
+func (rec *record) brought(source string) bool {
+	return source == rec.Source || source == rec.InstallSource
+}
+
+// rename gives the record another host, and remembers the first.
+func (rec *record) rename(host string) {
+	if rec.Origin == "" {
+		rec.Origin = rec.Name
+	}
+	if rec.Name = host; rec.Origin == host {
+		rec.Origin = ""
+	}
+}
+
+// seal puts credentials into the record, which has its names already.
+func (rec *record) seal(keys Keyring, id string, access bitrix.Access, refresh bitrix.Secret) error {
+	s := sealedAccess{}
+	if s.Webhook, s.Token = access.Reveal(); s.Webhook == "" {
+		s.Endpoint, s.Refresh = access.Endpoint(), refresh.Reveal()
 	}
 	plain, err := json.Marshal(s)
 	if err != nil {
 		return fmt.Errorf("seal the credentials of portal %s: %w", rec.Name, err)
 	}
-	if rec.Sealed, err = keys.seal(plain, bound(id, rec.Name)); err != nil {
+	if rec.Sealed, err = keys.seal(plain, rec.bound(id)); err != nil {
 		return fmt.Errorf("seal the credentials of portal %s: %w", rec.Name, err)
 	}
-	rec.Credential, rec.Source = e.Access.Fingerprint(), source(e)
+	rec.Kind = OAuth
+	if access.Webhook() {
+		rec.Kind = Webhook
+	}
+	rec.Credential, rec.Account = access.Fingerprint(), access.Account()
 	return nil
 }
 
 // open gets the credentials out of the record.
-func (rec *record) open(keys Keyring, id string) (bitrix.Access, error) {
-	plain, err := keys.open(rec.Sealed, bound(id, rec.Name))
+func (rec *record) open(keys Keyring, id string) (access bitrix.Access, refresh bitrix.Secret, err error) {
+	plain, err := keys.open(rec.Sealed, rec.bound(id))
 	if errors.Is(err, ErrNoKey) {
-		return bitrix.Access{}, fmt.Errorf("open the credentials of portal %s: %w", rec.Name, err)
+		return access, refresh, fmt.Errorf("open the credentials of portal %s: %w", rec.Name, err)
 	}
 	if err != nil {
 		var missing missingKey
 		errors.As(err, &missing)
-		return bitrix.Access{}, &SealedError{Portal: rec.Name, KeyID: string(missing)}
+		return access, refresh, &SealedError{Portal: rec.Name, KeyID: string(missing)}
 	}
 	var s sealedAccess
 	if json.Unmarshal(plain, &s) != nil {
-		return bitrix.Access{}, &SealedError{Portal: rec.Name}
+		return access, refresh, &SealedError{Portal: rec.Name}
 	}
-	var a bitrix.Access
 	if s.Webhook != "" {
-		a, err = bitrix.ParseWebhook(s.Webhook)
+		access, err = bitrix.ParseWebhook(s.Webhook)
 	} else {
-		a, err = bitrix.NewOAuth(s.Endpoint, s.Token)
+		access, err = bitrix.NewOAuth(s.Endpoint, s.Token)
 	}
-	if err != nil || a.Host() != rec.Name {
-		return bitrix.Access{}, &SealedError{Portal: rec.Name}
+	if err != nil || access.Host() != rec.Name {
+		return bitrix.Access{}, refresh, &SealedError{Portal: rec.Name}
 	}
-	return a, nil
+	return access, bitrix.NewSecret(s.Refresh), nil
 }
 
 // ErrSealed is what a [SealedError] is.
@@ -160,12 +203,26 @@ func (rec *record) encode() (string, error) {
 // portal is the record as its readers see it, without credentials.
 func (rec *record) portal(id string) Portal {
 	ms := func(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
-	return Portal{
+	p := Portal{
 		ID: id, Name: rec.Name, Queue: rec.Queue, Kind: rec.Kind,
 		ClientID: rec.ClientID, MemberID: rec.MemberID, Plan: rec.Plan,
 		Limits: ratelimit.Limits{Rate: rec.Rate, Burst: rec.Burst, Headroom: rec.Headroom,
 			Operating: ms(rec.Operating), OperatingWindow: ms(rec.OperatingWindow)},
 		ServerTimeout: ms(rec.ServerTimeout),
+		Origin:        rec.Origin,
 		Credential:    rec.Credential,
+		Account:       rec.Account,
+		Generation:    rec.generation(),
+		Installed:     rec.AppHash != "",
 	}
+	if rec.Account == "" && rec.Kind == OAuth {
+		p.Account = oauthAccount
+	}
+	if rec.Gone != nil {
+		p.Gone = &Gone{Reason: rec.Gone.Reason, Since: time.UnixMilli(rec.Gone.Since).UTC()}
+	}
+	return p
 }
+
+// oauthAccount is what [bitrix.Access.Account] is for every application.
+const oauthAccount = "oauth"

@@ -19,10 +19,15 @@ const (
 	keyRecords = "botfleet:{portals}:records" // hash: id → record
 	keyNames   = "botfleet:{portals}:names"   // hash: host → id
 	keyMembers = "botfleet:{portals}:members" // hash: member_id → id
-	keyHolds   = "botfleet:{portals}:holds"   // hash: id → unix milliseconds, space, reason
+	keyHolds   = "botfleet:{portals}:holds"   // hash: id → unix milliseconds, "!" for a person's, space, reason
 	keyQueues  = "botfleet:{portals}:queues"  // set of queue names
-	keyVersion = "botfleet:{portals}:version" // grows with every change
 	keyHandler = "botfleet:{portals}:handlers:"
+	// hash: id → generation, space, how many trades of its tokens ended unknown.
+	// Beside the records, so that a note does not disturb who compares those.
+	keyRenewals = "botfleet:{portals}:renewals"
+	keyVersion  = "botfleet:{portals}:version" // grows with every change
+	keyChanges  = "botfleet:{portals}:changes" // sorted set: id → version of its last change
+	keyMarks    = "botfleet:{portals}:marks"   // hash: whole, loud; see announce.lua
 )
 
 // Sizes of requests to Redis: enough to make the way there not matter, few
@@ -49,6 +54,7 @@ type Registry struct {
 	keys   Keyring
 	shards int
 	open   bool
+	listed int // of how many portals changes are listed
 }
 
 // New makes a registry. An empty keyring can read only WithoutSecrets.
@@ -56,7 +62,7 @@ func New(client redis.UniversalClient, keys Keyring, o Options) *Registry {
 	if o.Shards < 1 {
 		o.Shards = DefaultShards
 	}
-	return &Registry{redis: client, keys: keys, shards: o.Shards, open: !o.WithoutSecrets}
+	return &Registry{redis: client, keys: keys, shards: o.Shards, open: !o.WithoutSecrets, listed: listedChanges}
 }
 
 // ErrUnknown is what an [UnknownError] is.
@@ -79,7 +85,7 @@ func (e *UnknownError) Error() string {
 // Is makes errors.Is(err, ErrUnknown) true.
 func (e *UnknownError) Is(target error) bool { return target == ErrUnknown }
 
-// Find returns a portal by its host or member_id, in any case. An unknown one
+// Find returns a portal by its host, its member_id or its [Portal.Origin], in any case. An unknown one
 // is an [*UnknownError]; one that does not open, a [*SealedError].
 func (r *Registry) Find(ctx context.Context, name string) (Portal, error) {
 	found, err := r.FindMany(ctx, []string{name})
@@ -108,7 +114,7 @@ func (r *Registry) FindMany(ctx context.Context, names []string) (map[string]Por
 	for i, name := range names {
 		p, ok := byID[ids[i]]
 		// An index entry that leads to another portal is not believed.
-		if n := hostName(name); ok && (p.Name == n || p.MemberID == n && n != "") {
+		if n := hostName(name); ok && n != "" && (p.Name == n || p.MemberID == n || p.Origin == n) {
 			found[name] = p
 		}
 	}
@@ -131,6 +137,11 @@ func (r *Registry) Get(ctx context.Context, id string) (Portal, error) {
 // Each calls f for every portal, in no order, reading page by page. A portal
 // that is stored meanwhile may be missed. An error of f ends it and is returned.
 func (r *Registry) Each(ctx context.Context, f func(Portal) error) error {
+	return r.pages(ctx, func(ids []string) error { return r.load(ctx, ids, f) })
+}
+
+// pages gives every portal's id to f, once, some hundreds at a time.
+func (r *Registry) pages(ctx context.Context, f func(ids []string) error) error {
 	seen := make(map[string]bool) // a scan may come by twice
 	for cursor := uint64(0); ; {
 		page, next, err := r.redis.HScan(ctx, keyRecords, cursor, "", readChunk).Result()
@@ -144,8 +155,10 @@ func (r *Registry) Each(ctx context.Context, f func(Portal) error) error {
 				ids = append(ids, page[i])
 			}
 		}
-		if err := r.load(ctx, ids, f); err != nil {
-			return err
+		for part := range slices.Chunk(ids, readChunk) {
+			if err := f(part); err != nil {
+				return err
+			}
 		}
 		if cursor = next; cursor == 0 {
 			return nil
@@ -173,17 +186,6 @@ func (r *Registry) Queues(ctx context.Context) ([]string, error) {
 	return queues, nil
 }
 
-// Version changes whenever a portal or a hold does. It begins at a random
-// number, so that a Redis that lost its data does not repeat old versions; 0
-// means that nothing was ever stored.
-func (r *Registry) Version(ctx context.Context) (int64, error) {
-	v, err := r.redis.Get(ctx, keyVersion).Int64()
-	if err != nil && !errors.Is(err, redis.Nil) {
-		return 0, fmt.Errorf("read the portals' version: %w", err)
-	}
-	return v, nil
-}
-
 // ids looks up permanent ids by host or member_id; "" for an unknown name.
 func (r *Registry) ids(ctx context.Context, names []string) ([]string, error) {
 	keys := make([]string, len(names))
@@ -206,22 +208,49 @@ func (r *Registry) ids(ctx context.Context, names []string) ([]string, error) {
 	return hosts, nil
 }
 
-// load reads portals and their holds, skipping ids without one.
-func (r *Registry) load(ctx context.Context, ids []string, f func(Portal) error) error {
+// stored is a portal as it lies in Redis; raw is empty when there is none.
+type stored struct{ id, raw, hold, noted string }
+
+// read reads portals, their holds and notes of renewals, as they are at one
+// moment for each readChunk of them.
+func (r *Registry) read(ctx context.Context, ids []string) ([]stored, error) {
+	all := make([]stored, 0, len(ids))
 	for part := range slices.Chunk(ids, readChunk) {
-		records, err := r.hmget(ctx, keyRecords, part)
+		var records, holds, noted *redis.SliceCmd
+		_, err := r.redis.TxPipelined(ctx, func(p redis.Pipeliner) error {
+			records = p.HMGet(ctx, keyRecords, part...)
+			holds = p.HMGet(ctx, keyHolds, part...)
+			noted = p.HMGet(ctx, keyRenewals, part...)
+			return nil
+		})
 		if err != nil {
-			return err
-		}
-		holds, err := r.hmget(ctx, keyHolds, part)
-		if err != nil {
-			return err
+			return nil, fmt.Errorf("read portals: %w", err)
 		}
 		for i, id := range part {
-			if records[i] == "" {
+			all = append(all, stored{id, text(records.Val()[i]), text(holds.Val()[i]), text(noted.Val()[i])})
+		}
+	}
+	return all, nil
+}
+
+// text is a value that HMGET answered; nil when the field is missing.
+func text(v any) string {
+	s, _ := v.(string)
+	return s
+}
+
+// load gives portals to f, skipping ids without one.
+func (r *Registry) load(ctx context.Context, ids []string, f func(Portal) error) error {
+	for part := range slices.Chunk(ids, readChunk) {
+		all, err := r.read(ctx, part)
+		if err != nil {
+			return err
+		}
+		for _, s := range all {
+			if s.raw == "" {
 				continue
 			}
-			p, err := r.portal(id, records[i], holds[i])
+			p, err := r.portal(s)
 			if err != nil {
 				return err
 			}
@@ -234,20 +263,24 @@ func (r *Registry) load(ctx context.Context, ids []string, f func(Portal) error)
 }
 
 // portal makes a Portal of what is stored.
-func (r *Registry) portal(id, raw, hold string) (Portal, error) {
-	rec, err := decodeRecord(id, raw)
+func (r *Registry) portal(s stored) (Portal, error) {
+	rec, err := decodeRecord(s.id, s.raw)
 	if err != nil {
 		return Portal{}, err
 	}
-	p := rec.portal(id)
-	if hold != "" {
-		h := decodeHold(hold)
+	p := rec.portal(s.id)
+	if s.hold != "" {
+		h := decodeHold(s.hold)
 		p.Held = &h
 	}
+	p.Renewals = decodeNote(s.noted, rec.generation())
 	if r.open {
-		p.Access, err = rec.open(r.keys, id)
+		if p.Access, p.Refresh, err = rec.open(r.keys, s.id); err != nil {
+			return Portal{}, err
+		}
+		p.Account = p.Access.Account()
 	}
-	return p, err
+	return p, nil
 }
 
 // hmget reads fields of a hash, in chunks; "" for a missing one.
@@ -259,8 +292,7 @@ func (r *Registry) hmget(ctx context.Context, key string, fields []string) ([]st
 			return nil, fmt.Errorf("read portals: %w", err)
 		}
 		for _, v := range values {
-			s, _ := v.(string) // nil when the field is missing
-			all = append(all, s)
+			all = append(all, text(v))
 		}
 	}
 	return all, nil

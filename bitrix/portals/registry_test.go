@@ -151,11 +151,10 @@ func TestNewCredentialsReleaseAHold(t *testing.T) {
 		mustImport(t, r, portals.Imported{Added: 1}, e)
 		p := mustFind(t, r, e.Name)
 		since := time.UnixMilli(1_700_000_000_123).UTC()
-		if err := r.Hold(t.Context(), p.ID, "ACCESS_DENIED:\nno REST", since); err != nil {
-			t.Fatal(err)
-		}
-		if err := r.Hold(t.Context(), p.ID, "still no REST", since.Add(time.Hour)); err != nil {
-			t.Fatal(err)
+		for i, reason := range []string{"ACCESS_DENIED:\nno REST", "still no REST"} {
+			if held, err := r.HoldCredential(t.Context(), p.ID, p.Credential, reason, since.Add(time.Duration(i)*time.Hour)); !held || err != nil {
+				t.Fatal(held, err)
+			}
 		}
 		want := portals.Hold{Reason: "still no REST", Since: since}
 		if got := mustFind(t, r, e.Name).Held; got == nil || *got != want {

@@ -1,32 +1,67 @@
--- Stores portals that nobody has changed since they were read.
--- KEYS: records, names, members, holds, queues, version
--- ARGV: where versions begin; then for each portal: id, old record ('' when
--- new), new record, name, old name, member_id, old member_id, queue, 1 to
--- release its hold. Answers 1 (stored) or 0 (changed meanwhile) for each.
-local out, changed = {}, false
-for i = 2, #ARGV, 9 do
-  local id, old, new, name, oldname, member, oldmember, queue, release = unpack(ARGV, i, i + 8)
-  local free = (redis.call('HGET', KEYS[1], id) or '') == old
-  local owner = redis.call('HGET', KEYS[2], name)
-  if owner and owner ~= id then free = false end
-  if member ~= '' then
-    owner = redis.call('HGET', KEYS[3], member)
-    if owner and owner ~= id then free = false end
-  end
-  if free then
-    changed = true
-    redis.call('HSET', KEYS[1], id, new)
-    if oldname ~= '' and oldname ~= name then redis.call('HDEL', KEYS[2], oldname) end
-    redis.call('HSET', KEYS[2], name, id)
-    if oldmember ~= '' and oldmember ~= member then redis.call('HDEL', KEYS[3], oldmember) end
-    if member ~= '' then redis.call('HSET', KEYS[3], member, id) end
-    redis.call('SADD', KEYS[5], queue)
-    if release == '1' then redis.call('HDEL', KEYS[4], id) end
-  end
-  out[#out + 1] = free and 1 or 0
+-- Stores portals that nobody has changed since they were read, so that the
+-- records, the names and member_ids that lead to them, and holds always agree.
+-- KEYS: records, names, members, holds, queues, version, changes, marks
+-- ARGV: where versions begin, how many changes are listed; then for each portal:
+-- id; old record ('' when new); new record; 'all' to end its hold, 'own' to end
+-- it unless a person made it; '' for a change that nobody needs to hear of,
+-- 'pair' for new tokens, 'all' for any other; id and record of a portal whose
+-- claim to the host has lapsed ('' for none). Answers for each '0' (changed
+-- meanwhile), or '1' followed by its hold.
+local records, names, members, holds = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local out, ids, loud = {}, {}, false
+
+local function decode(raw) return raw == '' and {} or cjson.decode(raw) end
+
+-- claim leads a host to a portal, unless it leads to another one.
+local function claim(host, id, lapsed)
+  local owner = redis.call('HGET', names, host)
+  if not owner or owner == id or owner == lapsed then redis.call('HSET', names, host, id) end
 end
-if changed then
-  redis.call('SET', KEYS[6], ARGV[1], 'NX')
-  redis.call('INCR', KEYS[6])
+
+-- free says whether the portal may have the host and member_id of its new record.
+local function free(id, new, lapsed)
+  local owner = redis.call('HGET', names, new.name)
+  -- One that is gone does not insist on its host.
+  if owner and owner ~= id and owner ~= lapsed and not new.gone then return false end
+  owner = new.member_id and redis.call('HGET', members, new.member_id)
+  return not owner or owner == id
 end
+
+local function index(id, old, new, lapsed)
+  for _, host in pairs({old.name or '', old.origin or ''}) do
+    if host ~= new.name and host ~= new.origin and redis.call('HGET', names, host) == id then
+      redis.call('HDEL', names, host)
+    end
+  end
+  claim(new.name, id, lapsed)
+  if new.origin then claim(new.origin, id, '') end
+  if old.member_id and old.member_id ~= new.member_id then redis.call('HDEL', members, old.member_id) end
+  if new.member_id then redis.call('HSET', members, new.member_id, id) end
+  redis.call('SADD', KEYS[5], new.queue)
+end
+
+for i = 3, #ARGV, 7 do
+  local id, oldraw, newraw, ends, tell, lapsed, lapsedraw = unpack(ARGV, i, i + 6)
+  local same = (redis.call('HGET', records, id) or '') == oldraw
+    and (lapsed == '' or (redis.call('HGET', records, lapsed) or '') == lapsedraw)
+  local old, new = decode(oldraw), decode(newraw)
+  if same and free(id, new, lapsed) then
+    redis.call('HSET', records, id, newraw)
+    index(id, old, new, lapsed)
+    local hold = redis.call('HGET', holds, id) or ''
+    local ended = hold ~= '' and (ends == 'all' or ends == 'own' and not string.find(hold, '^%d+! '))
+    if ended then
+      redis.call('HDEL', holds, id)
+      hold = ''
+    end
+    if tell ~= '' then
+      ids[#ids + 1] = id
+      loud = loud or tell == 'all' or ended or old.name ~= new.name or old.member_id ~= new.member_id
+    end
+    out[#out + 1] = '1' .. hold
+  else
+    out[#out + 1] = '0'
+  end
+end
+if #ids > 0 then announce(KEYS[6], KEYS[7], KEYS[8], ARGV[1], ARGV[2], ids, loud) end
 return out

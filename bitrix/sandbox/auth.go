@@ -52,7 +52,7 @@ func (c *call) identify() *failure {
 func (c *call) identifyToken() *failure {
 	t, ok := c.st.tokens[Secret(c.signIn.token)]
 	if !ok {
-		return c.dialect().fail("invalid_token")
+		return c.notLiving()
 	}
 	if !t.Expires.IsZero() && !c.st.box.now().Before(t.Expires) {
 		return c.dialect().fail("expired_token")

@@ -212,11 +212,16 @@ func (c *call) appInfo() (any, *failure) {
 }
 
 func (c *call) scopes() []string {
+	return scopesOf(c.id.scopes, c.st.cfg.Scopes)
+}
+
+// scopesOf is what a credential may do, by itself or as its portal says.
+func scopesOf(own, portal []string) []string {
 	switch {
-	case c.id.scopes != nil:
-		return c.id.scopes
-	case c.st.cfg.Scopes != nil:
-		return c.st.cfg.Scopes
+	case own != nil:
+		return own
+	case portal != nil:
+		return portal
 	}
 	return []string{"im", "imbot", "imopenlines"}
 }

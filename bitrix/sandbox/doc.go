@@ -11,14 +11,25 @@
 // transport, without DNS and without TLS. Other processes reach portals that
 // are named by a loopback address and port, see [Sandbox.Listen].
 //
+// # Applications
+//
+// [WithApplication] makes an application known, and [Portal.App] installs it:
+// the portal then has a pair of tokens ([PortalState.Pair]), which the
+// authorization server in the box renews as the real one does, each refresh
+// token once. Tests let tokens expire and be revoked, lose the answer to a
+// trade ([Fault] with Methods "oauth/token"), and have a portal send the events
+// of installing and uninstalling ([PortalState.SendInstall]). Requests are
+// searched for secrets that are not meant for who got them; that, and the
+// reuse of a dead refresh token, is in [Sandbox.Violations].
+//
 // # What is imitated
 //
-// Both sign-ins (webhooks and access tokens), the order of a portal's checks,
-// get-or-create by CODE over all applications with the gap between look and
-// insert, batches, the request rate, operating time, renames, and on demand
-// every documented error and all that goes wrong on the way ([Fault]). Where
-// the public documentation and the portal's published sources differ,
-// [Dialect] chooses.
+// Both sign-ins (webhooks and access tokens), rotating refresh tokens, the
+// order of a portal's checks, get-or-create by CODE over all applications with
+// the gap between look and insert, batches, the request rate, operating time,
+// renames, and on demand every documented error and all that goes wrong on the
+// way ([Fault]). Where the public documentation and the portal's published
+// sources differ, [Dialect] chooses.
 //
 // The package judges programs that call portals. It therefore shares no code
 // with this project's client: what it accepts and refuses is what portals

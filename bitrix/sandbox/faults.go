@@ -73,7 +73,9 @@ type Fault struct {
 	// for For (0 means for ever). Both are scaled.
 	Delayed, For time.Duration
 	// Methods limits it to these REST methods; empty means all. All kinds but
-	// Refuse look at the method of the HTTP request, which may be batch.
+	// Refuse look at the method of the HTTP request, which may be batch. Token
+	// requests for the portal are struck only by faults that name "oauth/token";
+	// what is done there is the trade, and a fault After it loses the new pair.
 	Methods []string
 	// Delay is how long the request waits before it is struck; for Slow, how
 	// long the body takes (default 10 s). Scaled.

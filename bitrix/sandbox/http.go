@@ -50,12 +50,6 @@ func (s *Sandbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	defer s.end()
-	st, err := s.find(r.Host)
-	if err != nil {
-		page(http.StatusNotFound).write(w)
-		return
-	}
-	x := &exchange{box: s, st: st, w: w, r: r}
 	body, err := readBody(r)
 	if err != nil {
 		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
@@ -64,11 +58,39 @@ func (s *Sandbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		panic(http.ErrAbortHandler) // the client broke off
 	}
-	if !x.parse(body) {
+	st, err := s.find(r.Host)
+	if err != nil {
+		s.serveElsewhere(w, r, body)
+		return
+	}
+	x := &exchange{box: s, st: st, w: w, r: r}
+	ok := x.parse(body)
+	s.strays(place{host: r.Host, st: st}, x.methodLabel(), r, body)
+	if !ok {
 		page(http.StatusNotFound).write(w)
 		return
 	}
 	x.serve()
+}
+
+// serveElsewhere answers where no portal does: as the authorization server, or
+// as a web server that knows nothing.
+func (s *Sandbox) serveElsewhere(w http.ResponseWriter, r *http.Request, body []byte) {
+	if s.auth.answersTo(r.Host) {
+		s.strays(place{host: r.Host, auth: true}, authMethod, r, body)
+		s.auth.serve(w, r, body)
+		return
+	}
+	s.strays(place{host: r.Host}, "unknown", r, body)
+	page(http.StatusNotFound).write(w)
+}
+
+// methodLabel is the method as logs have it.
+func (x *exchange) methodLabel() string {
+	if _, known := lookupMethod(x.method); known {
+		return x.method
+	}
+	return "unknown"
 }
 
 // serve answers, through whatever fault strikes.
@@ -135,9 +157,7 @@ func (st *PortalState) admit(remote, method string) bool {
 	if st.cfg.Rate <= 0 || st.cfg.Burst <= 0 {
 		return true
 	}
-	if i := strings.LastIndexByte(remote, ':'); i >= 0 {
-		remote = remote[:i]
-	}
+	remote = sourceOf(remote)
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	now := st.box.now()
@@ -147,6 +167,14 @@ func (st *PortalState) admit(remote, method string) bool {
 		st.seen.violate(Violation{At: now, Kind: OverRate, Method: method})
 	}
 	return ok
+}
+
+// sourceOf is the address without its port.
+func sourceOf(remote string) string {
+	if i := strings.LastIndexByte(remote, ':'); i >= 0 {
+		return remote[:i]
+	}
+	return remote
 }
 
 // workWithin does the work; a request that takes too long is cut off with a 504
@@ -225,12 +253,9 @@ func (rep *reply) header(w http.ResponseWriter, length int) {
 // enter counts the request in and decides its fault.
 func (x *exchange) enter() {
 	st := x.st
-	x.log = RequestLog{At: x.box.now(), Method: x.method, UserAgent: clip(x.r.UserAgent())}
+	x.log = RequestLog{At: x.box.now(), Method: x.methodLabel(), UserAgent: clip(x.r.UserAgent())}
 	if x.method == "batch" {
 		x.log.Commands = x.params.upperKeys().child("CMD").len()
-	}
-	if _, known := lookupMethod(x.method); !known {
-		x.log.Method = "unknown"
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()

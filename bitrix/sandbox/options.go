@@ -16,13 +16,21 @@ type options struct {
 	portals []Portal
 	unknown *Portal
 	problem error
+
+	apps                    map[string]Secret // by client_id
+	accessLife, refreshLife time.Duration
+	strictRotation          bool
+	authFaults              []Fault
+	authLatency             time.Duration
+	authRate                float64
+	authBurst               int
 }
 
 // defaultLog is how many requests, and as many violations, a portal remembers.
 const defaultLog = 256
 
 func defaults() options {
-	return options{scale: 1, now: time.Now, logSize: defaultLog}
+	return options{scale: 1, now: time.Now, logSize: defaultLog, accessLife: accessLife, refreshLife: refreshLife}
 }
 
 // WithPortals adds portals.
@@ -37,9 +45,10 @@ func WithUnknownHosts(like Portal) Option {
 }
 
 // WithScale multiplies every period of the sandbox: windows, limits of
-// operating time, service times, latencies, times of faults; and divides the
-// drain of request buckets. 0.01 makes ten minutes six seconds. Values that are
-// not positive are ignored. Expiry of tokens is a point in time, not scaled.
+// operating time, service times, latencies, lives of issued tokens, times of
+// faults; and divides the drain of request buckets. 0.01 makes ten minutes six
+// seconds. Values that are not positive are ignored. [Token.Expires] is a point
+// in time, not scaled.
 func WithScale(factor float64) Option {
 	return func(o *options) {
 		if factor > 0 {
@@ -52,7 +61,7 @@ func WithScale(factor float64) Option {
 func WithSeed(seed uint64) Option { return func(o *options) { o.seed = seed } }
 
 // WithFaults gives every portal these faults; times count from when the portal
-// is added.
+// is added, and so does Count, for each portal by itself.
 func WithFaults(f ...Fault) Option {
 	return func(o *options) {
 		for _, fault := range f {

@@ -90,6 +90,13 @@ type Portal struct {
 	// of an existing bot's registration is refused once the limit is reached.
 	MaxBotsStrict bool
 
+	// App is the client_id of the application that is installed, one of
+	// [WithApplication]'s: it has a pair of tokens from the start, see
+	// [PortalState.Pair]. Empty means none.
+	App string
+	// MemberID identifies the portal for ever; empty means one made of Name.
+	MemberID string
+
 	// RenamedTo is the portal's new name; Name then answers 302.
 	RenamedTo string
 	// RequireTLS refuses what came by plain HTTP with INVALID_REQUEST.

@@ -30,6 +30,9 @@ func (s *Sandbox) Add(p Portal) (*PortalState, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := s.checkApp(p); err != nil {
+		return nil, err
+	}
 	return s.add(p), nil
 }
 
@@ -38,6 +41,11 @@ func (s *Sandbox) add(p Portal) *PortalState {
 	st := newPortalState(s, p)
 	if old := s.Portal(st.name); old != nil && old.Name() == st.name {
 		s.states = slices.DeleteFunc(s.states, func(other *PortalState) bool { return other == old })
+		s.secrets.forget(old)
+		delete(s.members, old.MemberID())
+	}
+	if member := st.MemberID(); member != "" {
+		s.members[member] = st
 	}
 	s.portals.Store(st.name, st)
 	s.states = append(s.states, st)
@@ -82,7 +90,7 @@ func (s *Sandbox) find(host string) (*PortalState, error) {
 	if st := s.Portal(host); st != nil {
 		return st, nil
 	}
-	if s.opts.unknown == nil {
+	if s.opts.unknown == nil || s.auth.answersTo(host) {
 		return nil, errUnknownHost
 	}
 	s.mu.Lock()
@@ -91,7 +99,7 @@ func (s *Sandbox) find(host string) (*PortalState, error) {
 		return st, nil
 	}
 	p := *s.opts.unknown
-	p.Name, p.RenamedTo = foldHost(host), ""
+	p.Name, p.RenamedTo, p.MemberID = foldHost(host), "", ""
 	if s.count >= maxMade || p.check() != nil {
 		return nil, errUnknownHost
 	}
@@ -102,11 +110,16 @@ func (s *Sandbox) find(host string) (*PortalState, error) {
 // maxMade bounds the portals that are made on sight.
 const maxMade = 100_000
 
-// Stats sums the counters of all portals.
+// Stats sums the counters of all portals. Its violations are all that
+// [Sandbox.Violations] tells of; requests to the authorization server are
+// counted apart, see [AuthServer.Stats].
 func (s *Sandbox) Stats() Stats {
 	total := newStats()
 	for _, st := range s.Portals() {
 		total.add(st.Stats())
 	}
+	s.auth.mu.Lock()
+	defer s.auth.mu.Unlock()
+	total.Violations += s.auth.broken
 	return total
 }

@@ -31,6 +31,18 @@ const (
 	OverOperating ViolationKind = "over operating" // refused with OPERATION_TIME_LIMIT
 	SameCode      ViolationKind = "same code"      // a CODE was sent while its registration was being worked on
 	DuplicateBot  ViolationKind = "duplicate bot"  // a second bot with one CODE was made
+
+	// DeadRefresh is the use of a refresh token that had been traded already. One
+	// more try is allowed when the answer to the trade was lost.
+	DeadRefresh ViolationKind = "dead refresh token"
+	// LeakedClientSecret is a client_secret anywhere but at the authorization server.
+	LeakedClientSecret ViolationKind = "leaked client_secret"
+	// StraySecret is any other secret at someone it is not for: a webhook or an
+	// access token at another portal, a refresh token at a portal, an
+	// application_token or a webhook at the authorization server, anything at a
+	// host that is neither. Secrets shorter than eight characters are not looked
+	// for.
+	StraySecret ViolationKind = "stray secret"
 )
 
 // Violation is one rule broken.
@@ -40,6 +52,8 @@ type Violation struct {
 	Method     string
 	Credential string
 	Bot        string // CODE, when one is concerned
+	Host       string // that was asked; the portal's name where it does not matter
+	Secret     string // what kind of secret and whose, when one is concerned
 }
 
 // Stats are the counters of a portal, or summed over a sandbox.
@@ -180,7 +194,13 @@ func (st *PortalState) Requests() []RequestLog {
 func (st *PortalState) Violations() []Violation {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	return st.seen.violations.all()
+	out := st.seen.violations.all()
+	for i := range out {
+		if out[i].Host == "" {
+			out[i].Host = st.name
+		}
+	}
+	return out
 }
 
 // Bots returns the portal's bots by ascending id.

@@ -23,6 +23,9 @@ type Sandbox struct {
 	server    *http.Server
 	closing   chan struct{} // closed when the sandbox closes
 	transport *Transport
+	events    *http.Client // sends portals' events
+	secrets   *secrets
+	auth      *AuthServer
 	conns     sync.WaitGroup // connections being served
 	serving   sync.WaitGroup // listeners' loops
 	working   sync.WaitGroup // requests, and work that outlives them
@@ -31,11 +34,12 @@ type Sandbox struct {
 
 	inWork, mostInWork atomic.Int64 // requests
 
-	mu     sync.Mutex
-	closed bool
-	addr   string // of the default listener, once there is one
-	count  int    // of portals
-	states []*PortalState
+	mu      sync.Mutex
+	closed  bool
+	addr    string // of the default listener, once there is one
+	count   int    // of portals
+	states  []*PortalState
+	members map[string]*PortalState // by member_id
 }
 
 // New makes a sandbox. It opens no socket before one is needed; [Sandbox.Open]
@@ -43,10 +47,14 @@ type Sandbox struct {
 // fault of no kind) surface in Open, and so in [Start]: the portals concerned
 // are not there.
 func New(opts ...Option) *Sandbox {
-	s := &Sandbox{opts: defaults(), closing: make(chan struct{})}
+	s := &Sandbox{
+		opts: defaults(), closing: make(chan struct{}), events: newEventClient(),
+		secrets: newSecrets(), members: map[string]*PortalState{},
+	}
 	for _, o := range opts {
 		o(&s.opts)
 	}
+	s.startAuth()
 	s.server = &http.Server{
 		Handler:           s,
 		ReadHeaderTimeout: 30 * time.Second,
@@ -59,7 +67,7 @@ func New(opts ...Option) *Sandbox {
 	if like := s.opts.unknown; like != nil {
 		named := *like
 		named.Name = "unknown"
-		s.opts.problem = errors.Join(s.opts.problem, named.check())
+		s.opts.problem = errors.Join(s.opts.problem, named.check(), s.checkApp(named))
 	}
 	for _, p := range s.opts.portals {
 		if _, err := s.Add(p); err != nil {
@@ -67,6 +75,17 @@ func New(opts ...Option) *Sandbox {
 		}
 	}
 	return s
+}
+
+// startAuth makes the authorization server.
+func (s *Sandbox) startAuth() {
+	s.auth = newAuthServer(s)
+	for _, secret := range s.opts.apps {
+		s.secrets.add(clientSecret, secret, nil)
+	}
+	for _, f := range s.opts.authFaults {
+		s.opts.problem = errors.Join(s.opts.problem, s.auth.Inject(f))
+	}
 }
 
 // connKey finds a request's connection in its context.

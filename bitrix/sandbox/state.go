@@ -28,6 +28,7 @@ type PortalState struct {
 	bound    map[string]map[string]string // application → event → URL
 	sending  map[string]int               // CODE, folded → registrations being worked on
 	seen     record
+	grant    grant
 }
 
 func newPortalState(box *Sandbox, p Portal) *PortalState {
@@ -39,11 +40,15 @@ func newPortalState(box *Sandbox, p Portal) *PortalState {
 	}
 	st.bots = newBotTable(st.cfg.FirstBotID)
 	for _, w := range p.Webhooks {
-		st.webhooks[w.key()] = w
+		st.AddWebhook(w)
 	}
 	for _, t := range p.Tokens {
-		st.tokens[t.Value] = t
+		st.SetToken(t)
 	}
+	for _, value := range p.Sessions {
+		box.secrets.add(sessionKind, value, st)
+	}
+	st.installApp()
 	now := box.now()
 	for _, f := range append(append([]Fault(nil), box.opts.faults...), p.Faults...) {
 		st.faults = append(st.faults, f.arm(now, box.opts.scale, len(st.faults)))
@@ -74,6 +79,7 @@ func (st *PortalState) AddWebhook(w Webhook) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.webhooks[w.key()] = w
+	st.box.secrets.add(webhookKind, w.Secret, st)
 }
 
 // RemoveWebhook deletes a webhook: its calls are INVALID_CREDENTIALS from now on.
@@ -88,6 +94,7 @@ func (st *PortalState) SetToken(t Token) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.tokens[t.Value] = t
+	st.box.secrets.add(tokenSecret, t.Value, st)
 }
 
 // RemoveToken makes an access token unknown: invalid_token from now on.

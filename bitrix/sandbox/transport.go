@@ -12,7 +12,9 @@ import (
 
 // Transport sends the requests of an http.Client to the sandbox's default
 // listener, whatever host they name. A request to https is treated as one: the
-// portal behaves as behind TLS, though none is spoken.
+// portal behaves as behind TLS, though none is spoken. As net/http's own it
+// repeats a GET whose kept connection broke, if it has no body: a program that
+// must not ask twice, as with a refresh token, has to see to that.
 type Transport struct {
 	box  *Sandbox
 	base *http.Transport

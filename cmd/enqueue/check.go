@@ -12,12 +12,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"botfleet/bitrix"
 	"botfleet/bitrix/portals"
 	"botfleet/cmd/internal/config"
 	"botfleet/cmd/internal/engine"
 	"botfleet/cmd/internal/intake"
 	"botfleet/cmd/internal/outlook"
 	"botfleet/cmd/internal/report"
+	"botfleet/tasks/runs"
 )
 
 // checkFlags are the options of check.
@@ -71,6 +73,13 @@ are those of the workers alive, else --concurrency.`,
 func (a *app) check(ctx context.Context, cfg config.Config, f *checkFlags, args []string) (err error) {
 	if err := f.validate(); err != nil {
 		return err
+	}
+	wish, err := f.onExisting()
+	if err != nil {
+		return err
+	}
+	if wish == runs.Update { // two commands a row
+		cfg.BatchSize = min(cfg.BatchSize, bitrix.MaxBatch/2)
 	}
 	entries, err := f.readPortals(cfg)
 	if err != nil {
@@ -163,8 +172,8 @@ func (a *app) printCheck(ctx context.Context, cfg config.Config, rows rows, dir 
 
 // printReport says what was found and what the limits allow.
 func printReport(w io.Writer, rep *intake.Report) {
-	_, _ = fmt.Fprintf(w, "%s rows on %s portals: %s valid, %s invalid, %s problems, %s warnings\n",
-		report.Count(rep.Rows), report.Count(rep.Portals), report.Count(rep.Rows-rep.Invalid), report.Count(rep.Invalid),
+	_, _ = fmt.Fprintf(w, "%s on %s: %s valid, %s invalid, %s problems, %s warnings\n",
+		report.Counted(rep.Rows, "row"), report.Counted(rep.Portals, "portal"), report.Count(rep.Rows-rep.Invalid), report.Count(rep.Invalid),
 		report.Count(rep.Problems), report.Count(rep.Warnings))
 	e := rep.Estimate
 	if e.Requests > 0 {

@@ -30,6 +30,7 @@ type delivery struct {
 	runs   *runs.Store
 	run    string
 	label  string
+	wish   runs.OnExisting
 	rows   rows
 	report *intake.Report
 	// skip tells which rows are registered already; nil: none are.
@@ -57,7 +58,7 @@ type receipts struct{ queued, registered, refused, duplicate int }
 
 func (d *delivery) begin(ctx context.Context) error {
 	d.room = make(chan struct{}, 1)
-	return d.runs.Open(ctx, d.run, runs.Begin{Label: d.label, OnExisting: "keep", Lease: producerLease})
+	return d.runs.Open(ctx, d.run, runs.Begin{Label: d.label, OnExisting: d.wish, Lease: producerLease})
 }
 
 // closing closes the sink, if there is one, after err. It may be called again.

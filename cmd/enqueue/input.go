@@ -20,6 +20,7 @@ import (
 	"botfleet/cmd/internal/intake"
 	"botfleet/cmd/internal/report"
 	"botfleet/cmd/internal/rowfile"
+	"botfleet/tasks/runs"
 )
 
 // inputFlags are the options of commands that read rows.
@@ -28,6 +29,7 @@ type inputFlags struct {
 	bot         string
 	format      string
 	skipInvalid bool
+	existing    string
 }
 
 func (f *inputFlags) add(cmd *cobra.Command) {
@@ -35,7 +37,17 @@ func (f *inputFlags) add(cmd *cobra.Command) {
 	p.StringVar(&f.portals, "portals", "", "file of portals and how to sign in to them (CSV or JSON Lines); they are stored, sealed, in Redis")
 	p.StringVar(&f.bot, "bot", "", "file of one bot (JSON), to be registered on every known portal, instead of FILE")
 	p.StringVar(&f.format, "input-format", "", "jsonl, json or csv, where the name of FILE does not tell")
+	p.StringVar(&f.existing, "on-existing", string(runs.Keep), "bots that a portal has already: keep (leave them as they are), update (those of the same application are brought up to date, others are dead) or fail (dead)")
 	p.BoolVar(&f.skipInvalid, "skip-invalid", false, "queue the valid rows, and report the others as refused")
+}
+
+// onExisting is what --on-existing says.
+func (f *inputFlags) onExisting() (runs.OnExisting, error) {
+	switch wish := runs.OnExisting(f.existing); wish {
+	case runs.Keep, runs.Update, runs.Fail:
+		return wish, nil
+	}
+	return "", &usageError{fmt.Sprintf("--on-existing %s: it is keep, update or fail", f.existing)}
 }
 
 // rows is a source of rows that can be read twice.

@@ -79,8 +79,15 @@ type job struct {
 }
 
 func (j *job) run(ctx context.Context, args []string) error {
+	wish, err := j.flags.onExisting()
+	if err != nil {
+		return err
+	}
 	defer j.close()
 	if err := j.open(ctx, args); err != nil {
+		return err
+	}
+	if err := j.base.Room(ctx); err != nil {
 		return err
 	}
 	dir := newMerged(j.entries, j.base.Registry)
@@ -104,7 +111,7 @@ func (j *job) run(ctx context.Context, args []string) error {
 		return errors.Join(err, s.close())
 	}
 	d := &delivery{
-		runs: j.base.Runs, label: filepath.Base(j.rows.Name()), rows: j.rows, report: rep, sink: s,
+		runs: j.base.Runs, label: filepath.Base(j.rows.Name()), wish: wish, rows: j.rows, report: rep, sink: s,
 	}
 	if file != nil {
 		if n := file.Kept(); n > 0 {

@@ -132,5 +132,8 @@ func resultOf(o runs.Outcome) report.Result {
 	if o.Of != nil {
 		r.Of = &report.Ref{Run: o.Of.Run, Row: o.Of.Row}
 	}
+	if o.Retried != nil {
+		r.Retried = &report.Retried{Reason: o.Retried.Reason, At: o.Retried.At, Times: o.Retried.Times}
+	}
 	return r
 }

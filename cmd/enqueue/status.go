@@ -44,6 +44,9 @@ no such time; the portals are named, with since when and why.`,
 				return err
 			}
 			defer func() { _ = base.Close() }()
+			for _, w := range base.Warnings(cmd.Context()) {
+				a.sayf("warning: %s", w)
+			}
 			if len(args) == 0 {
 				return a.listRuns(cmd.Context(), base)
 			}

@@ -56,6 +56,10 @@ FILE queues what is missing, and nothing twice.`,
 }
 
 func (a *app) submit(ctx context.Context, cfg config.Config, f *submitFlags, args []string) error {
+	wish, err := f.onExisting()
+	if err != nil {
+		return err
+	}
 	entries, err := f.readPortals(cfg)
 	if err != nil {
 		return inputError(err)
@@ -65,10 +69,8 @@ func (a *app) submit(ctx context.Context, cfg config.Config, f *submitFlags, arg
 		return err
 	}
 	defer func() { _ = base.Close() }()
-	if f.run != "" {
-		if _, err := base.Runs.Get(ctx, f.run); err != nil {
-			return err
-		}
+	if err := mayBegin(ctx, base, f.run, wish); err != nil {
+		return err
 	}
 	dir := newMerged(entries, base.Registry)
 	rows, err := f.openRows(ctx, args, a.std.in, func() ([]string, error) { return dir.names(ctx) })
@@ -81,7 +83,7 @@ func (a *app) submit(ctx context.Context, cfg config.Config, f *submitFlags, arg
 		return err
 	}
 	d := &delivery{
-		client: base.Client(cfg, cfg.ResultTTL, base.Gate(cfg)), runs: base.Runs, run: f.run, label: filepath.Base(rows.Name()), rows: rows, report: rep,
+		client: base.Client(cfg, cfg.ResultTTL, base.Gate(cfg)), runs: base.Runs, run: f.run, label: filepath.Base(rows.Name()), wish: wish, rows: rows, report: rep,
 	}
 	if f.wait {
 		// Where results go must be settled before rows do.
@@ -101,6 +103,21 @@ func (a *app) submit(ctx context.Context, cfg config.Config, f *submitFlags, arg
 		_, _ = fmt.Fprintln(a.std.out, d.run)
 	}
 	return d.closing(a.submitAndFollow(ctx, base, d, f.wait))
+}
+
+// mayBegin says why a new run cannot begin, or an earlier one not go on.
+func mayBegin(ctx context.Context, base *engine.Base, run string, wish runs.OnExisting) error {
+	if run == "" {
+		return base.Room(ctx)
+	}
+	info, err := base.Runs.Get(ctx, run)
+	if err != nil {
+		return err
+	}
+	if info.OnExisting != wish {
+		return &usageError{fmt.Sprintf("run %s was begun with --on-existing %s, and goes on with that only", run, info.OnExisting)}
+	}
+	return nil
 }
 
 // importPortals stores the portals of a file.

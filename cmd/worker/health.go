@@ -15,8 +15,10 @@ import (
 
 // pages are what stands behind the worker's addresses.
 type pages struct {
-	ready   func(ctx context.Context) error // nil: the worker can work
-	metrics http.Handler
+	ready func(ctx context.Context) error // nil: the worker can work
+	// warnings name what will soon keep it from working.
+	warnings func(ctx context.Context) []string
+	metrics  http.Handler
 }
 
 // health serves the pages, and knows whether the worker is about to end.
@@ -46,7 +48,13 @@ func serveHealth(addr string, p pages, log *slog.Logger) (*health, error) {
 		}
 		ctx, cancel := context.WithTimeout(r.Context(), readyWait)
 		defer cancel()
-		answer(rw, p.ready(ctx))
+		err := p.ready(ctx)
+		answer(rw, err)
+		if err == nil {
+			for _, w := range p.warnings(ctx) {
+				_, _ = fmt.Fprintln(rw, "warning: "+w)
+			}
+		}
 	})
 	mux.Handle("GET /metrics", p.metrics)
 	h.server = &http.Server{

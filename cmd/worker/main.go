@@ -113,7 +113,7 @@ func work(cfg config.Config, inMemory bool, signals <-chan os.Signal, stderr io.
 		w.Pause()
 		log.Info("worker takes no tasks")
 	}
-	web := pages{ready: w.Ready, metrics: measured.Handler()}
+	web := pages{ready: w.Ready, warnings: w.Warnings, metrics: measured.Handler()}
 	err = serve(ctx, w, web, cfg, base.String(), signals, log)
 	if !errors.Is(err, errKilled) { // asynq, at work then, would panic without its connections
 		_ = base.Close()

@@ -3,6 +3,7 @@
 package dispatch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -17,19 +18,20 @@ import (
 func (l *lane) register(ctx context.Context, id uint64, jobs []*pending, t ratelimit.Ticket) finished {
 	p := jobs[0].Portal
 	if jobs = l.stillWanted(jobs); len(jobs) == 0 {
-		l.observe(p, t, ratelimit.Answer{Outcome: ratelimit.NotSent}) //nolint:contextcheck // as below
+		l.observe(p, t, ending{Answer: ratelimit.Answer{Outcome: ratelimit.NotSent}}) //nolint:contextcheck // as below
 		return finished{flight: id}
 	}
+	method := methodOf(jobs, t)
 	began := time.Now()
 	var results []Result
-	var a ratelimit.Answer
+	var a ending
 	if t.Batched { // if only one row of it may go, too: portals count batches apart
 		results, a = l.batch(ctx, jobs)
 	} else {
 		results, a = l.single(ctx, jobs[0])
 	}
 	f := finished{flight: id, rows: a.Ran, took: time.Since(began)}
-	l.meter(jobs, t.Batched, a.Outcome, began, f.took)
+	l.meter(jobs, method, a.Outcome, began, f.took)
 	l.observe(p, t, a) //nolint:contextcheck // the gate is told even when the request was given up
 	ended := 0
 	for i, j := range jobs {
@@ -38,6 +40,9 @@ func (l *lane) register(ctx context.Context, id uint64, jobs []*pending, t ratel
 			f.again = append(f.again, j)
 			continue
 		}
+		if d := results[i].Deferred; d != nil {
+			l.d.cfg.Meter.Deferred(d.Reason, 1)
+		}
 		j.end(results[i])
 		ended++
 	}
@@ -45,12 +50,31 @@ func (l *lane) register(ctx context.Context, id uint64, jobs []*pending, t ratel
 	return f
 }
 
-// meter tells of a request's end.
-func (l *lane) meter(jobs []*pending, batched bool, outcome ratelimit.Outcome, began time.Time, took time.Duration) {
-	method := bitrix.MethodRegister
-	if batched {
-		method = bitrix.MethodBatch
+// newest is the portal of jobs as it was read last: credentials are renewed while
+// jobs wait.
+func newest(jobs []*pending) *portals.Portal {
+	p := jobs[0].Portal
+	for _, j := range jobs[1:] {
+		if j.Portal.Generation > p.Generation {
+			p = j.Portal
+		}
 	}
+	return p
+}
+
+// methodOf is the REST method of a request for jobs.
+func methodOf(jobs []*pending, t ratelimit.Ticket) string {
+	switch {
+	case t.Batched:
+		return bitrix.MethodBatch
+	case jobs[0].botID != 0:
+		return bitrix.MethodUpdate
+	}
+	return bitrix.MethodRegister
+}
+
+// meter tells of a request's end.
+func (l *lane) meter(jobs []*pending, method string, outcome ratelimit.Outcome, began time.Time, took time.Duration) {
 	l.d.cfg.Meter.Request(method, len(jobs), outcome, took)
 	for _, j := range jobs {
 		l.d.cfg.Meter.Waited(began.Sub(j.since))
@@ -72,19 +96,39 @@ func (l *lane) stillWanted(jobs []*pending) []*pending {
 	return wanted
 }
 
-func (l *lane) single(ctx context.Context, j *pending) ([]Result, ratelimit.Answer) {
-	reg, err := l.d.cfg.Caller.Register(ctx, j.Portal.Access, j.Bot)
+func (l *lane) single(ctx context.Context, j *pending) ([]Result, ending) {
+	if j.botID != 0 {
+		return l.update(ctx, j)
+	}
+	reg, err := l.d.cfg.Caller.Register(ctx, j.Portal, j.Bot)
 	a := answer(err, reg.Time)
+	if err == nil && reg.Existed && j.Bot.Update {
+		j.botID = reg.BotID // which takes a request of its own
+		return []Result{{}}, a
+	}
 	return []Result{result(reg, err, j.Portal)}, a
 }
 
-func (l *lane) batch(ctx context.Context, jobs []*pending) ([]Result, ratelimit.Answer) {
+// update brings a bot up to date that stands on its portal.
+func (l *lane) update(ctx context.Context, j *pending) ([]Result, ending) {
+	at, err := l.d.cfg.Caller.Update(ctx, j.Portal, j.botID, j.Bot)
+	a := answer(err, at)
+	if err != nil {
+		if e := asError(err, j.Portal); e.Class == bitrix.Conflict {
+			e.BotID = j.botID
+		}
+		return []Result{result(bitrix.Registered{}, err, j.Portal)}, a
+	}
+	return []Result{{Registered: &Registered{BotID: j.botID, Existed: true, Updated: true, Recovered: j.recovered}}}, a
+}
+
+func (l *lane) batch(ctx context.Context, jobs []*pending) ([]Result, ending) {
 	bots := make([]*bitrix.Bot, len(jobs))
 	for i, j := range jobs {
 		bots[i] = j.Bot
 	}
 	results := make([]Result, len(jobs))
-	ans, err := l.d.cfg.Caller.RegisterBatch(ctx, jobs[0].Portal.Access, bots)
+	ans, err := l.d.cfg.Caller.RegisterBatch(ctx, newest(jobs), bots)
 	a := answer(err, ans.Time)
 	if err != nil {
 		for i, j := range jobs {
@@ -124,9 +168,9 @@ func (l *lane) notRun(jobs []*pending, results []Result) {
 }
 
 // merge adds what one command of a batch tells to what its envelope told.
-func merge(a *ratelimit.Answer, row ratelimit.Answer) {
+func merge(a *ending, row ending) {
 	if row.Outcome == ratelimit.WorkRefused || row.Outcome == ratelimit.BlockedByBX {
-		a.Outcome, a.Code, a.Text = row.Outcome, row.Code, row.Text
+		a.Outcome, a.Code, a.Text, a.credential = row.Outcome, row.Code, row.Text, row.credential
 	}
 	a.Ran += row.Ran
 	a.Unsure = a.Unsure || row.Unsure
@@ -138,17 +182,17 @@ func merge(a *ratelimit.Answer, row ratelimit.Answer) {
 // observe tells the gate how a request ended. A request that ended needs no
 // context of its own: the gate bounds its own work. A hold is kept first: what
 // the gate alone holds is released again as a left-over.
-func (l *lane) observe(p *portals.Portal, t ratelimit.Ticket, a ratelimit.Answer) {
+func (l *lane) observe(p *portals.Portal, t ratelimit.Ticket, a ending) {
 	ctx := context.WithoutCancel(l.d.ctx)
 	changed := false // new credentials came while the call was on its way with the old ones
 	if a.Outcome == ratelimit.BlockedByBX && l.d.cfg.Holds != nil {
-		held, err := l.d.cfg.Holds.HoldCredential(ctx, p.ID, p.Credential, holdReason(a.Code, a.Text), time.Now())
+		held, err := l.d.cfg.Holds.HoldCredential(ctx, p.ID, cmp.Or(a.credential, p.Credential), holdReason(a.Code, a.Text), time.Now())
 		if err != nil {
 			l.d.cfg.Log.Warn("the hold of a portal could not be kept", "portal", p.Name, "err", err)
 		}
 		changed = err == nil && !held
 	}
-	err := l.d.cfg.Gate.Observe(ctx, t, a)
+	err := l.d.cfg.Gate.Observe(ctx, t, a.Answer)
 	if err == nil && changed {
 		err = l.d.cfg.Gate.Release(ctx, p.ID)
 	}
@@ -168,13 +212,25 @@ func holdReason(code, text string) string {
 // portal refused for its limits: the job goes again, no attempt spent.
 func result(reg bitrix.Registered, err error, p *portals.Portal) Result {
 	if err == nil {
-		return Result{Registered: &Registered{BotID: reg.BotID, Existed: reg.Existed}}
+		return Result{Registered: &Registered{BotID: reg.BotID, Existed: reg.Existed, Updated: reg.Updated}}
 	}
 	e := asError(err, p)
-	if e.Class == bitrix.Limit {
+	switch {
+	case e.Class == bitrix.Limit:
 		return Result{}
+	case e.Wait != nil:
+		return Result{Deferred: signInLater(e)}
 	}
 	return Result{Err: e}
+}
+
+// signInLater puts a job off whose portal cannot be signed in to now, for reasons
+// that are neither the job's nor the portal's.
+func signInLater(e *bitrix.Error) *Deferral {
+	return &Deferral{
+		Until: e.Wait.Until, Reason: SignIn,
+		Hold: &ratelimit.Hold{Reason: holdReason(e.Code, e.Description), Since: e.Wait.Since},
+	}
 }
 
 // asError returns err as the client's typed error.
@@ -188,12 +244,19 @@ func asError(err error, p *portals.Portal) *bitrix.Error {
 	}
 }
 
-// answer is what the gate learns from a call's end.
-func answer(err error, t bitrix.Time) ratelimit.Answer {
-	a := ratelimit.Answer{
+// ending is how a request ended: what the gate learns of it, and the credential
+// that a portal has refused.
+type ending struct {
+	ratelimit.Answer
+	credential string
+}
+
+// answer is the end of one call.
+func answer(err error, t bitrix.Time) ending {
+	a := ending{Answer: ratelimit.Answer{
 		Outcome: ratelimit.Answered, Ran: 1,
 		HasOperating: t.HasOperating, Operating: t.Operating, ResetAt: t.ResetAt,
-	}
+	}}
 	if err == nil {
 		return a
 	}
@@ -202,8 +265,12 @@ func answer(err error, t bitrix.Time) ratelimit.Answer {
 		a.Outcome, a.Ran, a.Unsure = ratelimit.NoAnswer, 0, true
 		return a
 	}
-	a.Code, a.Text = e.Code, e.Description
+	a.Code, a.Text, a.credential = e.Code, e.Description, e.Credential
 	switch {
+	case e.Wait != nil && e.Status == 0:
+		a.Outcome, a.Ran = ratelimit.NotSent, 0
+	case e.Wait != nil: // the portal has answered that it wants another token
+		a.Ran = 0
 	case e.Class == bitrix.Limit && strings.EqualFold(e.Code, "OPERATION_TIME_LIMIT"):
 		a.Outcome, a.Ran = ratelimit.WorkRefused, 0
 	case e.Class == bitrix.Limit:
@@ -233,7 +300,7 @@ func (l *lane) look(now time.Time) time.Duration {
 	p := jobs[0].Portal
 	ctx, cancel := context.WithDeadline(l.d.ctx, now.Add(l.d.cfg.RequestTimeout))
 	dec, err := l.d.cfg.Gate.Acquire(ctx, ratelimit.Request{
-		Portal: p.ID, Limits: p.Limits, Credential: p.Credential, Method: bitrix.MethodBotList, Rows: 1,
+		Portal: p.ID, Limits: p.Limits, Credential: p.Account, Method: bitrix.MethodBotList, Rows: 1,
 	})
 	if err != nil {
 		cancel()
@@ -285,7 +352,7 @@ func (l *lane) putOff(jobs []markedJob, dec ratelimit.Decision) {
 // find looks, and returns the jobs to send: those that are not there and bear no mark.
 func (l *lane) find(ctx context.Context, p *portals.Portal, jobs []markedJob, t ratelimit.Ticket) (again []*pending) {
 	began := time.Now()
-	bots, at, err := l.d.cfg.Caller.Bots(ctx, p.Access, jobs[0].Bot.ClientID)
+	bots, at, err := l.d.cfg.Caller.Bots(ctx, p, jobs[0].Bot.ClientID)
 	a := answer(err, at)
 	l.d.cfg.Meter.Request(bitrix.MethodBotList, len(jobs), a.Outcome, time.Since(began))
 	a.Unsure = false   // a look changes nothing on the portal
@@ -316,6 +383,11 @@ func (l *lane) find(ctx context.Context, p *portals.Portal, jobs []markedJob, t 
 		if err := l.d.cfg.Gate.ClearMark(ctx, p.ID, code); err != nil {
 			l.d.cfg.Log.Warn("a sending mark could not be cleared", "portal", p.Name, "err", err)
 		}
+		if j.Bot.Update && !j.Last {
+			j.botID, j.recovered = id, true
+			again = append(again, j.pending)
+			continue
+		}
 		j.end(Result{Registered: &Registered{BotID: id, Recovered: true}})
 		l.left(1)
 	}
@@ -335,6 +407,14 @@ func (l *lane) giveUp(j *pending, why string) {
 // notSeen is find after a look that failed. A portal that answered, if only
 // that it will not list its bots, is asked to register: that tells as much.
 func (l *lane) notSeen(jobs []markedJob, e *bitrix.Error) (again []*pending) {
+	if e.Wait != nil {
+		d := signInLater(e)
+		for _, j := range jobs {
+			l.d.defers(j.pending, d.Until, d.Reason, d.Hold)
+		}
+		l.left(len(jobs))
+		return nil
+	}
 	soon := time.Now().Add(lookAgain)
 	var marked []markedJob
 	for _, j := range jobs {

@@ -31,11 +31,16 @@ import (
 	"botfleet/ratelimit"
 )
 
-// Caller calls portals; [bitrix.Client] is one.
+// Caller calls portals with the credentials they have now, which may be newer
+// than those of the portal it is given; [signin.Caller] is one. Its errors are
+// of type [*bitrix.Error].
+//
+// [signin.Caller]: https://pkg.go.dev/botfleet/bitrix/portals/signin#Caller
 type Caller interface {
-	Register(ctx context.Context, a bitrix.Access, b *bitrix.Bot) (bitrix.Registered, error)
-	RegisterBatch(ctx context.Context, a bitrix.Access, bots []*bitrix.Bot) (bitrix.BatchAnswer, error)
-	Bots(ctx context.Context, a bitrix.Access, clientID string) ([]bitrix.ListedBot, bitrix.Time, error)
+	Register(ctx context.Context, p *portals.Portal, b *bitrix.Bot) (bitrix.Registered, error)
+	RegisterBatch(ctx context.Context, p *portals.Portal, bots []*bitrix.Bot) (bitrix.BatchAnswer, error)
+	Update(ctx context.Context, p *portals.Portal, botID int64, b *bitrix.Bot) (bitrix.Time, error)
+	Bots(ctx context.Context, p *portals.Portal, clientID string) ([]bitrix.ListedBot, bitrix.Time, error)
 }
 
 // Holds keeps holds beyond the life of a process; the portals' registry does.
@@ -137,6 +142,7 @@ type Result struct {
 type Registered struct {
 	BotID   int64
 	Existed bool // it stood there before the call
+	Updated bool // and was brought up to date, as Bot.Update asks
 	// Recovered: the answer of an earlier call was lost, and the bot was found in the portal's list.
 	Recovered bool
 }
@@ -151,8 +157,14 @@ type Deferral struct {
 	Early bool
 }
 
-// ShuttingDown is the reason of jobs handed back by a dispatcher that drains.
-const ShuttingDown ratelimit.Reason = "shutdown"
+// Reasons of deferrals that no gate gives.
+const (
+	// ShuttingDown: the dispatcher drains.
+	ShuttingDown ratelimit.Reason = "shutdown"
+	// SignIn: the portal wants a new token, and there is none to be had now.
+	// Deferral.Hold says why, and since when.
+	SignIn ratelimit.Reason = "sign-in"
+)
 
 // Dispatcher takes jobs to portals. Make one with New and end it with Drain and Close.
 type Dispatcher struct {
@@ -193,6 +205,11 @@ func New(cfg Config) *Dispatcher {
 		cfg: cfg, ctx: ctx, cancel: cancel, lanes: map[string]*lane{}, queues: map[string]int{}, crew: newCrew(),
 		slots: make(chan struct{}, cfg.Slots), drained: make(chan struct{}),
 	}
+}
+
+// batchRows is how many rows like one a batch carries at most.
+func (d *Dispatcher) batchRows(b *bitrix.Bot) int {
+	return min(d.cfg.BatchSize, bitrix.MaxBatch/b.Commands())
 }
 
 // keepBusy is how long the jobs in a lane should keep a slow portal busy: more
@@ -334,7 +351,7 @@ func (d *Dispatcher) inLine(jobs []*pending, perRow time.Duration, notBefore tim
 		return
 	}
 	p := jobs[0].Portal
-	r := ratelimit.LineRequest{Request: request(p, jobs), Batch: d.cfg.BatchSize, NotBefore: notBefore}
+	r := ratelimit.LineRequest{Request: request(p, jobs), Batch: d.batchRows(jobs[0].Bot), NotBefore: notBefore}
 	if perRow > 0 {
 		r.Batch = min(r.Batch, rowsWithin(p.ServerTimeout/batchShare, perRow))
 		r.PerSecond = float64(d.cfg.Parallel) / perRow.Seconds()
@@ -377,7 +394,7 @@ func later(a, b time.Time) time.Time {
 // request is what the gate is asked for jobs of one portal.
 func request(p *portals.Portal, jobs []*pending) ratelimit.Request {
 	r := ratelimit.Request{
-		Portal: p.ID, Limits: p.Limits, Credential: p.Credential, Method: bitrix.MethodRegister, Rows: len(jobs),
+		Portal: p.ID, Limits: p.Limits, Credential: p.Account, Method: bitrix.MethodRegister, Rows: len(jobs),
 		Batched: len(jobs) > 1, Codes: make([]string, len(jobs)), Order: make([]int64, len(jobs)),
 	}
 	for i, j := range jobs {

@@ -28,6 +28,9 @@ type fakePortal struct {
 	// lost registers the bot although fail says that the answer was lost.
 	lost bool
 
+	there    map[string]bool // bots that stood there before; bots knows them too
+	update   error           // of every Update
+
 	mu       sync.Mutex
 	bots     map[string]int64
 	calls    []string // "register code", "batch a,b", "list"
@@ -73,16 +76,23 @@ func (f *fakePortal) one(code string) (bitrix.Registered, error) {
 			f.bots[code] = int64(len(f.bots) + 1)
 		}
 	}
-	return bitrix.Registered{BotID: f.bots[code]}, err
+	return bitrix.Registered{BotID: f.bots[code], Existed: f.there[code]}, err
 }
 
-func (f *fakePortal) Register(ctx context.Context, _ bitrix.Access, b *bitrix.Bot) (bitrix.Registered, error) {
+// Update implements [dispatch.Caller].
+func (f *fakePortal) Update(ctx context.Context, _ *portals.Portal, botID int64, b *bitrix.Bot) (bitrix.Time, error) {
+	f.begin(fmt.Sprintf("update %d %s", botID, b.Code))
+	defer f.end(ctx)
+	return bitrix.Time{}, f.update
+}
+
+func (f *fakePortal) Register(ctx context.Context, _ *portals.Portal, b *bitrix.Bot) (bitrix.Registered, error) {
 	f.begin("register " + b.Code)
 	defer f.end(ctx)
 	return f.one(b.Code)
 }
 
-func (f *fakePortal) RegisterBatch(ctx context.Context, _ bitrix.Access, bots []*bitrix.Bot) (bitrix.BatchAnswer, error) {
+func (f *fakePortal) RegisterBatch(ctx context.Context, _ *portals.Portal, bots []*bitrix.Bot) (bitrix.BatchAnswer, error) {
 	var codes []string
 	for _, b := range bots {
 		codes = append(codes, b.Code)
@@ -96,6 +106,7 @@ func (f *fakePortal) RegisterBatch(ctx context.Context, _ bitrix.Access, bots []
 			continue
 		}
 		reg, err := f.one(c)
+		reg.Updated = reg.Existed && bots[i].Update
 		row := bitrix.BatchRow{Ran: true, Registered: reg}
 		if err != nil {
 			row.Err, _ = errors.AsType[*bitrix.Error](err)
@@ -105,7 +116,7 @@ func (f *fakePortal) RegisterBatch(ctx context.Context, _ bitrix.Access, bots []
 	return ans, nil
 }
 
-func (f *fakePortal) Bots(ctx context.Context, _ bitrix.Access, _ string) ([]bitrix.ListedBot, bitrix.Time, error) {
+func (f *fakePortal) Bots(ctx context.Context, _ *portals.Portal, _ string) ([]bitrix.ListedBot, bitrix.Time, error) {
 	f.begin("list")
 	defer f.end(ctx)
 	f.mu.Lock()
@@ -133,12 +144,14 @@ func (f *fakePortal) count(prefix string) int {
 type holds struct {
 	mu   sync.Mutex
 	held map[string]string
+	// credential was refused last.
+	credential string
 }
 
-func (h *holds) HoldCredential(_ context.Context, id, _, reason string, _ time.Time) (bool, error) {
+func (h *holds) HoldCredential(_ context.Context, id, credential, reason string, _ time.Time) (bool, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.held[id] = reason
+	h.held[id], h.credential = reason, credential
 	return true, nil
 }
 
@@ -155,7 +168,7 @@ func newBench(t *testing.T, fake *fakePortal, change func(*dispatch.Config, *por
 	b := &bench{
 		fake: fake, gate: ratelimit.NewLocal(ratelimit.Config{Parallel: 4}), holds: &holds{held: map[string]string{}},
 		portal: &portals.Portal{
-			ID: "p1", Name: "acme.bitrix24.ru", ServerTimeout: time.Minute, Credential: "c1",
+			ID: "p1", Name: "acme.bitrix24.ru", ServerTimeout: time.Minute, Credential: "c1", Account: "a1",
 			Limits: ratelimit.Limits{Rate: 1000, Burst: 1000, OperatingWindow: 10 * time.Minute},
 		},
 	}

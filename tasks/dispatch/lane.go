@@ -22,7 +22,10 @@ type pending struct {
 	sent  atomic.Bool // it is part of a request
 	gone  atomic.Bool // its caller has left before it was sent
 
-	looked bool // it was looked for on the portal, which does not list it; run's own
+	// Run's own:
+	looked    bool  // it was looked for on the portal, which does not list it
+	botID     int64 // it stands there, and is only to be updated
+	recovered bool  // that was found by looking for it
 }
 
 func (j *pending) end(r Result) { j.done <- r }
@@ -415,9 +418,9 @@ func (l *lane) handBackOld(now, notBefore time.Time) {
 
 // inLine hands jobs back until it is their turn in the portal's line.
 func (l *lane) inLine(jobs []*pending, notBefore time.Time, why ratelimit.Reason) {
-	for len(jobs) > 0 { // of one credential at a time
+	for len(jobs) > 0 { // of one account at a time
 		n := 1
-		for n < len(jobs) && jobs[n].Portal.Credential == jobs[0].Portal.Credential {
+		for n < len(jobs) && jobs[n].Portal.Account == jobs[0].Portal.Account {
 			n++
 		}
 		l.d.inLine(jobs[:n], l.pace.steady(l.d.cfg.Batching), notBefore, why)
@@ -430,14 +433,15 @@ func (l *lane) inLine(jobs []*pending, notBefore time.Time, why ratelimit.Reason
 // order: one while nothing binds, else as many as may travel together.
 func (l *lane) choose() []*pending {
 	most := l.most()
-	n, bytes := 0, 0
+	n, bytes, commands := 0, 0, 0
 	for _, j := range l.waiting {
-		size := botBytes(j.Bot)
-		if n > 0 && (bytes+size > batchBytes || !bitrix.CanBatch(j.Bot) || j.Portal.Credential != l.waiting[0].Portal.Credential) {
+		size := botBytes(j.Bot) * j.Bot.Commands()
+		commands += j.Bot.Commands()
+		if n > 0 && (bytes+size > batchBytes || commands > bitrix.MaxBatch || j.alone() || j.Portal.Account != l.waiting[0].Portal.Account) {
 			break
 		}
 		n, bytes = n+1, bytes+size
-		if n >= most || !bitrix.CanBatch(j.Bot) {
+		if n >= most || j.alone() {
 			break
 		}
 	}
@@ -446,16 +450,19 @@ func (l *lane) choose() []*pending {
 	return jobs
 }
 
+// alone reports whether a job cannot travel in a batch.
+func (j *pending) alone() bool { return j.botID != 0 || !bitrix.CanBatch(j.Bot) }
+
 // most is how many rows the next request may carry.
 func (l *lane) most() int {
 	if l.d.cfg.Batching == Off {
 		return 1
 	}
 	if !l.bound && l.d.cfg.Batching != Always {
-		return l.pace.quick(l.d.cfg.BatchSize)
+		return l.pace.quick(l.d.batchRows(l.waiting[0].Bot))
 	}
 	p := l.waiting[0].Portal
-	return min(l.d.cfg.BatchSize, l.pace.rows(p.ServerTimeout), l.pace.enough(p.Limits.Rate, l.d.cfg.Parallel))
+	return min(l.d.batchRows(l.waiting[0].Bot), l.pace.rows(p.ServerTimeout), l.pace.enough(p.Limits.Rate, l.d.cfg.Parallel))
 }
 
 // batchBytes bounds the parameters that travel in one batch.
@@ -475,7 +482,10 @@ func (l *lane) send(jobs []*pending, now time.Time) {
 	r := request(p, jobs)
 	// While a limit binds a single row travels as a batch too: portals may count
 	// the two kinds of call apart, and what is known of one says little of the other.
-	r.Batched = r.Batched || l.bound && l.d.cfg.Batching != Off && bitrix.CanBatch(jobs[0].Bot)
+	r.Batched = r.Batched || (l.bound || jobs[0].Bot.Update) && l.d.cfg.Batching != Off && !jobs[0].alone()
+	if jobs[0].botID != 0 {
+		r.Method = bitrix.MethodUpdate
+	}
 	r.MarkFor = l.d.cfg.RequestTimeout + p.ServerTimeout + markSlack
 	// The deadline is set before the marks are, so that nothing is ever sent
 	// later than a mark allows for.

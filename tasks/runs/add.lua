@@ -1,14 +1,12 @@
 -- Adds rows to one hash of a run. KEYS: meta, row hash, out, photos, waiting
 -- rows by portal. ARGV: now (ms), largest row number, prefix of the row hashes,
--- rows per hash, stream length, then four for each row: number, state letter,
--- identity, JSON.
--- A row's value is state letter, generation, '|', identity, '|', JSON.
+-- rows per hash, stream length, note for dead rows that come to wait anew ('':
+-- none), then four for each row: number, state letter, identity, JSON.
 -- Returns for each row a letter and its generation: n new, w waiting already,
 -- r registered already, x another bot stands in this row.
-local name = {w = 'waiting', r = 'registered', d = 'dead', f = 'refused', u = 'duplicate'}
 local meta = redis.call('HMGET', KEYS[1], 'ended', 'max_row', 'lease')
 if meta[1] then
-  redis.call('HDEL', KEYS[1], 'ended')
+  redis.call('HDEL', KEYS[1], 'ended', 'released')
   redis.call('PERSIST', KEYS[1])
   redis.call('PERSIST', KEYS[3])
   redis.call('PERSIST', KEYS[4])
@@ -33,15 +31,22 @@ local function wait(value, by)
   local id = string.match(value, '"pid":"([^"]*)"')
   if id and id ~= '' then portals[id] = (portals[id] or 0) + by end
 end
-for i = 6, #ARGV, 4 do
+-- The note of a row that is queued anew: with a retry its own, counted on.
+local function note(was, old, state)
+  if was ~= 'd' or state ~= 'w' or ARGV[6] == '' then return old end
+  local times = tonumber(old and string.match(old, '"times":(%d+)') or '') or 0
+  return (string.gsub(ARGV[6], '"times":1', '"times":' .. string.format('%.0f', times + 1), 1))
+end
+for i = 7, #ARGV, 4 do
   local row, state, ident, json = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local cur = redis.call('HGET', KEYS[2], row)
   local gen, answer = 0, 'n'
   if cur then
-    local s, g, id = string.match(cur, '^(%a)(%d+)|([^|]*)|')
-    gen = tonumber(g)
-    -- A refused row may be mended into any other; every other row keeps its bot.
-    if s ~= 'f' and id ~= ident then
+    local s, g, id, at = head(cur)
+    gen = g or 0
+    -- A refused or dead row may be mended into any other; every other row keeps
+    -- its bot, and what is no row stays for a person to look at.
+    if not s or s ~= 'f' and s ~= 'd' and id ~= ident then
       answer = 'x'
     elseif s == 'w' and state == 'w' or s == 'r' then
       answer = s
@@ -49,6 +54,7 @@ for i = 6, #ARGV, 4 do
       gen = gen + 1
       count(name[s], -1)
       if s == 'w' then wait(cur, -1) end
+      json = noted(json, note(s, retried(cur, at), state))
     end
   else
     count('queued', 1)

@@ -14,7 +14,8 @@ import (
 )
 
 // Outcomes calls yield for every row of a run that has an outcome, in the
-// order of the rows, until yield returns an error, which it then returns.
+// order of the rows, until yield returns an error, which it then returns. A row
+// whose stored value is none is given as dead, with [CodeUnreadable].
 func (s *Store) Outcomes(ctx context.Context, run string, yield func(Outcome) error) error {
 	info, err := s.Get(ctx, run)
 	if err != nil {
@@ -41,16 +42,15 @@ func (s *Store) eachInChunk(ctx context.Context, run string, chunk int, yield fu
 	}
 	numbers := make([]int, 0, len(m))
 	for f := range m {
-		n, err := strconv.Atoi(f)
-		if err != nil {
-			return fmt.Errorf("read rows of run %s: %w: row %q", run, ErrBroken, f)
+		if n, err := strconv.Atoi(f); err == nil && n > 0 && chunkOf(n) == chunk { // else it is nobody's row
+			numbers = append(numbers, n)
 		}
-		numbers = append(numbers, n)
 	}
 	sort.Ints(numbers)
 	for _, n := range numbers {
+		// One value that is no row must not hide all the others.
 		st, err := parseState(n, m[strconv.Itoa(n)])
-		if err != nil {
+		if err != nil && !errors.Is(err, ErrBroken) {
 			return fmt.Errorf("read row %d of run %s: %w", n, run, err)
 		}
 		if err := yield(n, st); err != nil {
@@ -144,9 +144,9 @@ func (f *Follower) news(ctx context.Context, entries []redis.XMessage) ([]Outcom
 	_, err := f.store.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for _, e := range entries {
 			for field, v := range e.Values {
-				o, text, err := f.outcome(field, v)
-				if err != nil {
-					return err
+				o, text := outcomeOf(field, v)
+				if o == nil {
+					continue
 				}
 				var now *redis.StringCmd
 				if o.Status != StatusRegistered {
@@ -169,18 +169,22 @@ func (f *Follower) news(ctx context.Context, entries []redis.XMessage) ([]Outcom
 	return held, nil
 }
 
-// outcome reads one field of a stream entry.
-func (f *Follower) outcome(field string, v any) (*Outcome, string, error) {
+// mostRow bounds the row numbers that a stream is believed to have.
+const mostRow = 1 << 30
+
+// outcomeOf reads one field of a stream entry; nil: it is no row's outcome, and
+// [Follower.Rest] reads the row itself.
+func outcomeOf(field string, v any) (*Outcome, string) {
 	row, err := strconv.Atoi(field)
 	text, ok := v.(string)
-	if err != nil || !ok {
-		return nil, "", fmt.Errorf("%w: row %q", ErrBroken, field)
+	if err != nil || !ok || row < 1 || row > mostRow {
+		return nil, ""
 	}
 	st, err := parseState(row, text)
-	if err != nil || st.Outcome == nil {
-		return nil, "", fmt.Errorf("row %d: %w", row, errors.Join(err, ErrBroken))
+	if err != nil {
+		return nil, ""
 	}
-	return st.Outcome, text, nil
+	return st.Outcome, text
 }
 
 func (f *Follower) once(o Outcome, yield func(Outcome) error) error {

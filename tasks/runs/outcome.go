@@ -46,6 +46,9 @@ const (
 
 // Outcome is the one end of a row.
 type Outcome struct {
+	// Retried is set when the row was dead before and was queued again. The
+	// scripts carry it along, and expect it in the first place.
+	Retried  *Retried  `json:"retried,omitempty"`
 	Row      int       `json:"row"`
 	ID       string    `json:"id,omitempty"`
 	Portal   string    `json:"portal"`
@@ -94,31 +97,46 @@ type Ref struct {
 }
 
 //go:embed record.lua
-var recordLua string
+var recordOnly string
+
+// recordLua is whole by itself, so that a condition may stand before it.
+var recordLua = carryLua + recordOnly
 
 var recordScript = redis.NewScript(recordLua)
 
 // Record gives a row of generation gen its outcome. It may be repeated. A
 // registered row stays registered, and a later generation's state stands. It
-// returns [ErrUnknownRun] when there is no such row any more.
+// returns [ErrUnknownRun] when there is no such row any more, and [ErrBroken] when
+// what stands in its place is no row.
 func (s *Store) Record(ctx context.Context, run string, gen int, o Outcome) error {
+	_, err := s.record(ctx, recordScript, run, gen, o)
+	return err
+}
+
+// record runs a script that ends as record.lua does, and sees to the run's end.
+// It returns the script's answer: "ok" when the row has its outcome from this call.
+func (s *Store) record(ctx context.Context, script *redis.Script, run string, gen int, o Outcome) (string, error) {
 	if o.Status == StatusRegistered || o.Status == StatusDuplicate {
 		o.Bot, o.Photo = nil, ""
 	}
 	body, err := json.Marshal(&o)
 	if err != nil {
-		return fmt.Errorf("encode row %d: %w", o.Row, err)
+		return "", fmt.Errorf("encode row %d: %w", o.Row, err)
 	}
 	keys := []string{key(run, "meta"), chunkKey(run, o.Row), key(run, "out"), key(run, portalsHash)}
-	answer, err := recordScript.Run(ctx, s.rows, keys, o.Row, gen, string(o.Status.letter()), body, streamLength).Text()
+	answer, err := script.Run(ctx, s.rows, keys, o.Row, gen, string(o.Status.letter()), body, streamLength).Text()
 	if err != nil {
-		return fmt.Errorf("record row %d of run %s: %w", o.Row, run, err)
+		return "", fmt.Errorf("record row %d of run %s: %w", o.Row, run, err)
 	}
-	if answer == "gone" {
-		return fmt.Errorf("record row %d: %w: %s", o.Row, ErrUnknownRun, run)
+	switch answer {
+	case "gone":
+		return answer, fmt.Errorf("record row %d: %w: %s", o.Row, ErrUnknownRun, run)
+	case "broken":
+		return answer, fmt.Errorf("record row %d of run %s: %w", o.Row, run, ErrBroken)
 	}
-	if strings.HasSuffix(answer, "!") {
-		return s.finish(ctx, run)
+	answer, last := strings.CutSuffix(answer, "!")
+	if last {
+		return answer, s.finish(ctx, run)
 	}
-	return nil
+	return answer, nil
 }

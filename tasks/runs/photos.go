@@ -20,8 +20,7 @@ func photoRunsKey(hash string) string { return "botfleet:{photo:" + hash + "}:ru
 // PutPhoto keeps a photo, as the base64 text that is sent, for a run, and
 // returns the content hash under which [Store.Photo] finds it.
 func (s *Store) PutPhoto(ctx context.Context, run, base64 string) (string, error) {
-	sum := sha256.Sum256([]byte(base64))
-	hash := hex.EncodeToString(sum[:])
+	hash := s.photos.hash(base64)
 	// A photo whose runs have all ended lives for ttl more, so a pair is
 	// trusted for less than that.
 	if s.photos.known(run, hash, s.now().Add(-s.ttl/2)) {
@@ -66,7 +65,7 @@ func (s *Store) Photo(ctx context.Context, hash string) (string, error) {
 }
 
 // releasePhotos gives the photos of an ended run the run's own time to live,
-// unless another run needs them.
+// unless another run needs them. It may be repeated; that it was done is noted.
 func (s *Store) releasePhotos(ctx context.Context, run string) error {
 	hashes, err := s.rdb.SMembers(ctx, key(run, "photos")).Result()
 	if err != nil {
@@ -77,8 +76,16 @@ func (s *Store) releasePhotos(ctx context.Context, run string) error {
 			return fmt.Errorf("release photos of run %s: %w", run, err)
 		}
 	}
+	if err := releasedScript.Run(ctx, s.rdb, []string{key(run, "meta")}).Err(); err != nil {
+		return fmt.Errorf("note that the photos of run %s are released: %w", run, err)
+	}
 	return nil
 }
+
+// releasedScript makes no run of one that has expired or goes on again.
+var releasedScript = redis.NewScript(`
+if redis.call('HEXISTS', KEYS[1], 'ended') == 1 then redis.call('HSET', KEYS[1], 'released', '1') end
+return 1`)
 
 var releaseScript = redis.NewScript(`
 redis.call('SREM', KEYS[2], ARGV[1])
@@ -97,6 +104,10 @@ type photoCache struct {
 	data  map[string]string
 	bytes int
 	pairs map[[2]string]time.Time // (run, photo) → when it was stored
+
+	// The newest photo asked for by its content, and its hash: rows with one
+	// photo follow each other, and share its text.
+	latest, latestHash string
 }
 
 const (
@@ -106,6 +117,22 @@ const (
 
 func newPhotoCache() *photoCache {
 	return &photoCache{data: map[string]string{}, pairs: map[[2]string]time.Time{}}
+}
+
+// hash is a photo's content hash.
+func (c *photoCache) hash(base64 string) string {
+	c.mu.Lock()
+	latest, hash := c.latest, c.latestHash
+	c.mu.Unlock()
+	if hash != "" && latest == base64 { // takes no time where both are one text
+		return hash
+	}
+	sum := sha256.Sum256([]byte(base64))
+	hash = hex.EncodeToString(sum[:])
+	c.mu.Lock()
+	c.latest, c.latestHash = base64, hash
+	c.mu.Unlock()
+	return hash
 }
 
 func (c *photoCache) known(run, hash string, since time.Time) bool {

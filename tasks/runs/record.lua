@@ -1,15 +1,15 @@
 -- Gives one row its outcome. KEYS: meta, row hash, out, waiting rows by portal.
 -- ARGV: row number, generation, state letter, JSON, stream length.
--- Returns 'gone' (no such row or run), 'late' (a later generation stands
--- there), 'same' (the row was registered before), or 'ok', with '!' behind it
--- when no row of the run waits any more.
-local name = {w = 'waiting', r = 'registered', d = 'dead', f = 'refused', u = 'duplicate'}
+-- Returns 'gone' (no such row or run), 'broken' (what stands there is no row),
+-- 'late' (a later generation stands there), 'same' (the row was registered
+-- before), or 'ok', with '!' behind it when no row of the run waits any more.
 local cur = redis.call('HGET', KEYS[2], ARGV[1])
 if not cur or redis.call('EXISTS', KEYS[1]) == 0 then return 'gone' end
-local s, g, ident = string.match(cur, '^(%a)(%d+)|([^|]*)|')
-if tonumber(g) > tonumber(ARGV[2]) then return 'late' end
+local s, g, ident, at = head(cur)
+if not s then return 'broken' end
+if g > tonumber(ARGV[2]) then return 'late' end
 if s == 'r' then return 'same' end
-local value = ARGV[3] .. ARGV[2] .. '|' .. ident .. '|' .. ARGV[4]
+local value = ARGV[3] .. ARGV[2] .. '|' .. ident .. '|' .. noted(ARGV[4], retried(cur, at))
 if cur == value then return 'same' end
 redis.call('HSET', KEYS[2], ARGV[1], value)
 local left = redis.call('HINCRBY', KEYS[1], name[s], -1)

@@ -17,6 +17,10 @@ import (
 
 // Row is one registration as it waits in a run.
 type Row struct {
+	// Retried is set when the row was dead before and was queued again. The
+	// scripts carry it along, and expect it in the first place.
+	Retried *Retried `json:"retried,omitempty"`
+
 	Number int    `json:"-"` // 1-based
 	Gen    int    `json:"-"` // 0 at first; grows when the row is queued anew
 	Ident  string `json:"-"` // what the row registers: its task's id
@@ -50,7 +54,10 @@ const (
 //go:embed add.lua
 var addLua string
 
-var addScript = redis.NewScript(addLua)
+//go:embed carry.lua
+var carryLua string // what the scripts of rows share
+
+var addScript = redis.NewScript(carryLua + addLua)
 
 // entry is one row on its way into a hash, waiting or with its outcome.
 type entry struct {
@@ -63,6 +70,7 @@ type entry struct {
 // Add puts waiting rows into a run, and says for each what stood there. Rows
 // that were added before stay as they are, so that adding again is safe; a row
 // with an outcome other than registered becomes waiting anew, one generation on.
+// If it was dead or refused it may have become another bot meanwhile.
 func (s *Store) Add(ctx context.Context, run string, rows []Row) ([]Added, error) {
 	entries := make([]entry, len(rows))
 	for i := range rows {
@@ -95,6 +103,10 @@ const scriptBytes = 1 << 20
 
 func (s *Store) add(ctx context.Context, run string, entries []entry) ([]Added, error) {
 	added := make([]Added, len(entries))
+	note, err := s.retryNote()
+	if err != nil {
+		return nil, fmt.Errorf("note a retry: %w", err)
+	}
 	groups := groupByChunk(entries)
 	cmds := make([]*redis.Cmd, len(groups))
 	// The first group goes alone: it reopens an ended run, and loads the script.
@@ -102,7 +114,7 @@ func (s *Store) add(ctx context.Context, run string, entries []entry) ([]Added, 
 		part := groups[from:to]
 		run1 := func(p redis.Scripter, load bool) {
 			for i, g := range part {
-				keys, args := s.addArgs(run, entries, g)
+				keys, args := s.addArgs(run, entries, g, note)
 				if load {
 					cmds[from+i] = addScript.Run(ctx, p, keys, args...)
 				} else {
@@ -132,15 +144,15 @@ func (s *Store) add(ctx context.Context, run string, entries []entry) ([]Added, 
 	return added, nil
 }
 
-func (s *Store) addArgs(run string, entries []entry, group []int) ([]string, []any) {
+func (s *Store) addArgs(run string, entries []entry, group []int, note string) ([]string, []any) {
 	largest := 0
-	args := make([]any, 5, 5+4*len(group))
+	args := make([]any, 6, 6+4*len(group))
 	for _, at := range group {
 		e := entries[at]
 		largest = max(largest, e.number)
 		args = append(args, e.number, string(e.state), e.ident, e.json)
 	}
-	args[0], args[1], args[2], args[3], args[4] = s.now().UnixMilli(), largest, key(run, "rows:"), ChunkRows, streamLength
+	args[0], args[1], args[2], args[3], args[4], args[5] = s.now().UnixMilli(), largest, key(run, "rows:"), ChunkRows, streamLength, note
 	first := entries[group[0]].number
 	return []string{key(run, "meta"), chunkKey(run, first), key(run, "out"), key(run, "photos"), key(run, portalsHash)}, args
 }
@@ -173,7 +185,8 @@ type State struct {
 }
 
 // Load reads where a row stands. It returns [ErrUnknownRun] when the row or its
-// run does not exist, and [ErrBroken] when what is stored is no row.
+// run does not exist, and [ErrBroken] when what is stored is no row; what can be
+// told of that one, a waiting row's Ident and Gen perhaps, is returned beside it.
 func (s *Store) Load(ctx context.Context, run string, number int) (State, error) {
 	v, err := s.rows.HGet(ctx, chunkKey(run, number), strconv.Itoa(number)).Result()
 	if errors.Is(err, redis.Nil) {
@@ -184,7 +197,7 @@ func (s *Store) Load(ctx context.Context, run string, number int) (State, error)
 	}
 	st, err := parseState(number, v)
 	if err != nil {
-		return State{}, fmt.Errorf("read row %d of run %s: %w", number, run, err)
+		return st, fmt.Errorf("read row %d of run %s: %w", number, run, err)
 	}
 	return st, nil
 }
@@ -193,6 +206,17 @@ func (s *Store) Load(ctx context.Context, run string, number int) (State, error)
 // or a version that nobody knows, has written it.
 var ErrBroken = errors.New("the stored value is not a row")
 
+// CodeUnreadable is the code of a row whose stored value cannot be read.
+const CodeUnreadable = "ROW_UNREADABLE"
+
+// unreadable is the outcome that is shown of a row whose value is none.
+func unreadable(number int) *Outcome {
+	return &Outcome{
+		Row: number, Status: StatusDead, Class: "validation",
+		Error: &Failure{Code: CodeUnreadable, Description: "what is stored for this row cannot be read: submit it again in a new run"},
+	}
+}
+
 // sameState reports whether two stored values are of one state and generation.
 func sameState(a, b string) bool {
 	headA, _, _ := strings.Cut(a, "|")
@@ -200,28 +224,41 @@ func sameState(a, b string) bool {
 	return headA == headB
 }
 
-// parseState reads a stored value: state letter, generation, '|', identity, '|', JSON.
+// parseState reads a stored value: state letter, generation, '|', identity, '|',
+// JSON. With [ErrBroken] it returns what it could make out: a Row while the row
+// certainly waits, else what is shown as its outcome.
 func parseState(number int, v string) (State, error) {
-	head, rest, ok := strings.Cut(v, "|")
-	if !ok || len(head) < 2 {
-		return State{}, ErrBroken
-	}
+	head, rest, _ := strings.Cut(v, "|")
 	ident, body, ok := strings.Cut(rest, "|")
-	gen, err := strconv.Atoi(head[1:])
-	if !ok || err != nil {
-		return State{}, ErrBroken
+	st := State{Outcome: unreadable(number)}
+	if !ok || len(head) < 2 || len(head) > 10 || strings.IndexByte("wrdfu", head[0]) < 0 {
+		return st, ErrBroken
 	}
-	st := State{Gen: gen}
+	gen, err := strconv.ParseUint(head[1:], 10, 31)
+	if err != nil {
+		return st, ErrBroken
+	}
+	st.Gen = int(gen)
+	st.Outcome.Ident, st.Outcome.Gen = ident, st.Gen
+	waiting := Row{Number: number, Gen: st.Gen, Ident: ident}
 	if head[0] == 'w' {
-		err = json.Unmarshal([]byte(body), &st.Row)
-		st.Row.Number, st.Row.Gen, st.Row.Ident = number, gen, ident
+		st.Outcome, st.Row = nil, waiting
+		err = json.Unmarshal([]byte(body), &waiting)
+		if err == nil {
+			st.Row = waiting
+		}
 	} else {
-		st.Outcome = &Outcome{}
-		err = json.Unmarshal([]byte(body), st.Outcome)
-		st.Outcome.Ident, st.Outcome.Gen = ident, gen
+		o := Outcome{Row: number}
+		if err = json.Unmarshal([]byte(body), &o); err == nil && o.Status.letter() != head[0] {
+			err = fmt.Errorf("its status is %.20q", o.Status)
+		}
+		if err == nil {
+			o.Row, o.Ident, o.Gen = number, ident, st.Gen
+			st.Outcome = &o
+		}
 	}
 	if err != nil {
-		return State{}, fmt.Errorf("%w: %w", ErrBroken, err)
+		return st, fmt.Errorf("%w: %w", ErrBroken, err)
 	}
 	return st, nil
 }

@@ -3,6 +3,7 @@
 package runs
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"errors"
@@ -36,6 +37,7 @@ type Store struct {
 	ttl    time.Duration
 	now    func() time.Time
 	photos *photoCache
+	retry  *string // why dead rows are queued again by who has this store; nil: they are not
 }
 
 // Options of a Store.
@@ -82,13 +84,15 @@ func chunkOf(row int) int { return (row - 1) / ChunkRows }
 type Info struct {
 	ID         string
 	Label      string // what was submitted, for people: a file name
-	OnExisting string
+	OnExisting OnExisting
 	Created    time.Time
 	Ended      time.Time // zero while it goes on
 	// Open is set while the producer is still adding rows.
 	Open   bool
 	MaxRow int
 	Counts Counts
+
+	released bool // its photos were given their time to live, after its end
 }
 
 // Counts are a run's rows by state.
@@ -102,10 +106,20 @@ func (c Counts) Done() int { return c.Registered + c.Dead + c.Refused + c.Duplic
 // Finished reports whether nothing of the run is left to happen.
 func (i Info) Finished() bool { return !i.Open && i.Counts.Waiting == 0 }
 
+// OnExisting says what a run wants of bots that stand on their portals already.
+type OnExisting string
+
+const (
+	Keep   OnExisting = "keep"   // they are left as they are: registered, skipped
+	Update OnExisting = "update" // those of the same application are brought up to date; others are a conflict
+	Fail   OnExisting = "fail"   // they are a conflict
+)
+
 // Begin describes a run to open.
 type Begin struct {
-	Label      string
-	OnExisting string
+	Label string
+	// OnExisting is decided when a run is first opened; empty means Keep.
+	OnExisting OnExisting
 	// Lease is how long the run counts as still being added to after each
 	// addition, unless it is sealed. 0: not at all.
 	Lease time.Duration
@@ -113,7 +127,7 @@ type Begin struct {
 
 // Open creates a run, or takes up an existing one.
 func (s *Store) Open(ctx context.Context, id string, b Begin) error {
-	if err := checkID(id); err != nil {
+	if err := CheckID(id); err != nil {
 		return err
 	}
 	now := s.now()
@@ -121,7 +135,9 @@ func (s *Store) Open(ctx context.Context, id string, b Begin) error {
 	_, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		p.HSetNX(ctx, meta, "created", now.UnixMilli())
 		p.HSetNX(ctx, meta, "label", b.Label)
-		p.HSetNX(ctx, meta, "on_existing", b.OnExisting)
+		if b.OnExisting != "" {
+			p.HSetNX(ctx, meta, "on_existing", string(b.OnExisting))
+		}
 		if b.Lease > 0 {
 			p.HSet(ctx, meta, "open_until", now.Add(b.Lease).UnixMilli(), "lease", b.Lease.Milliseconds())
 		}
@@ -136,8 +152,9 @@ func (s *Store) Open(ctx context.Context, id string, b Begin) error {
 	return nil
 }
 
-// checkID refuses what cannot be part of a key or would read badly in one.
-func checkID(id string) error {
+// CheckID refuses what cannot be the id of a run, because it cannot be part of a
+// key or would read badly in one: it has 1 to 64 of a-z, A-Z, 0-9, '-', '_', '.'.
+func CheckID(id string) error {
 	if id == "" || len(id) > 64 {
 		return fmt.Errorf("run id %q: 1 to 64 characters are needed", id)
 	}
@@ -198,10 +215,10 @@ func (s *Store) info(id string, m map[string]string) Info {
 		return time.UnixMilli(v)
 	}
 	return Info{
-		ID: id, Label: m["label"], OnExisting: m["on_existing"],
+		ID: id, Label: m["label"], OnExisting: cmp.Or(OnExisting(m["on_existing"]), Keep),
 		Created: at("created"), Ended: at("ended"),
 		Open:   s.now().Before(at("open_until")),
-		MaxRow: n("max_row"),
+		MaxRow: n("max_row"), released: m["released"] != "",
 		Counts: Counts{
 			Queued: n("queued"), Waiting: n("waiting"), Registered: n("registered"),
 			Dead: n("dead"), Refused: n("refused"), Duplicate: n("duplicate"),
@@ -236,8 +253,9 @@ func (s *Store) List(ctx context.Context, limit int) ([]Info, error) {
 }
 
 // Sweep ends runs whose last row finished while nobody was there to notice (a
-// killed worker, a producer that never sealed), and forgets the ids of runs
-// that have expired. It is safe beside other workers.
+// killed worker, a producer that never sealed), finishes what was broken off in
+// ending one, and forgets the ids of runs that have expired. It is safe beside
+// other workers.
 func (s *Store) Sweep(ctx context.Context) error {
 	ids, err := s.rdb.ZRange(ctx, indexKey, 0, -1).Result()
 	if err != nil {
@@ -253,6 +271,8 @@ func (s *Store) Sweep(ctx context.Context) error {
 			err = s.forget(ctx, id, cut)
 		case err == nil && info.Finished() && info.Ended.IsZero():
 			err = s.finish(ctx, id)
+		case err == nil && !info.Ended.IsZero() && !info.released:
+			err = s.releasePhotos(ctx, id)
 		}
 		if err != nil {
 			return err

@@ -42,13 +42,21 @@ type Config struct {
 	Shutdown       time.Duration `env:"SHUTDOWN_TIMEOUT" envDefault:"75s" help:"longest that a worker takes to stop"`
 	HTTPAddr       string        `env:"HTTP_ADDR" envDefault:"127.0.0.1:8080" help:"where the worker serves /healthz, /readyz and /metrics"`
 	SecretsKey     string        `json:"-" env:"SECRETS_KEY" help:"base64 of 32 bytes that seals credentials in Redis; several, comma-separated: the first seals, all open" secret:"true"`
+	ClientID       string        `env:"BITRIX_CLIENT_ID" help:"the application's id: with its secret, expired OAuth tokens are refreshed"`
+	ClientSecret   string        `json:"-" env:"BITRIX_CLIENT_SECRET" help:"the application's secret; it goes to the authorization server only" secret:"true"`
+	OAuthURL       string        `env:"BITRIX_OAUTH_URL" envDefault:"https://oauth.bitrix24.tech/oauth/token/" help:"the authorization server that refreshes tokens"`
+	InstallAddr    string        `env:"INSTALL_ADDR" help:"where the worker serves the application's install handler; none: it does not"`
+	BotsFile       string        `env:"BOTS_FILE" help:"bots that each portal gets when it installs the application: rows without portal"`
 	Insecure       string        `env:"ALLOW_INSECURE_PORTALS" help:"hosts and networks where http and non-public addresses are allowed, or true for all"`
+	AllowEviction  bool          `env:"ALLOW_EVICTION" envDefault:"false" help:"work on a Redis that deletes keys when its memory is full: rows and marks may be lost"`
 	LogLevel       string        `env:"LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error"`
 	LogFormat      string        `env:"LOG_FORMAT" envDefault:"text" help:"text or json"`
 
 	// Given holds the names of the variables that the user has set.
 	Given map[string]bool `env:"-"`
-	// Keys and Endpoints are SECRETS_KEY and ALLOW_INSECURE_PORTALS, read.
+	// AppSecret, Keys and Endpoints are BITRIX_CLIENT_SECRET, SECRETS_KEY and
+	// ALLOW_INSECURE_PORTALS, read.
+	AppSecret bitrix.Secret    `env:"-"`
 	Keys      portals.Keyring  `env:"-"`
 	Endpoints bitrix.Endpoints `env:"-"`
 }
@@ -154,6 +162,8 @@ func kindInWords(t reflect.Type) string {
 		return "a whole number"
 	case t.Kind() == reflect.Float64:
 		return "a number"
+	case t.Kind() == reflect.Bool:
+		return "true or false"
 	}
 	return "a " + t.String()
 }
@@ -184,6 +194,11 @@ func (c *Config) check(unread map[string]bool) []error {
 	must(err == nil, "LOG_LEVEL", c.LogLevel, "it is debug, info, warn or error")
 	_, _, err = net.SplitHostPort(c.HTTPAddr)
 	must(err == nil, "HTTP_ADDR", c.HTTPAddr, "it is host:port, such as 127.0.0.1:8080")
+	if c.InstallAddr != "" {
+		_, _, err = net.SplitHostPort(c.InstallAddr)
+		must(err == nil, "INSTALL_ADDR", c.InstallAddr, "it is host:port, such as 0.0.0.0:8443")
+	}
+	bad = append(bad, c.checkApplication()...)
 
 	if _, err := redisconn.Parse(c.RedisURL); err != nil {
 		bad = append(bad, err) // it names the variable
@@ -195,6 +210,18 @@ func (c *Config) check(unread map[string]bool) []error {
 		if c.Keys, err = portals.ParseKeys(c.SecretsKey); err != nil {
 			bad = append(bad, err) // it names the variable
 		}
+	}
+	return bad
+}
+
+// checkApplication returns what is wrong with the OAuth application's settings.
+func (c *Config) checkApplication() (bad []error) {
+	c.AppSecret = bitrix.NewSecret(c.ClientSecret)
+	switch {
+	case c.ClientID != "" && c.ClientSecret == "":
+		bad = append(bad, errors.New("BITRIX_CLIENT_SECRET: is missing beside BITRIX_CLIENT_ID: the authorization server wants both"))
+	case c.ClientID == "" && c.ClientSecret != "":
+		bad = append(bad, errors.New("BITRIX_CLIENT_ID: is missing beside BITRIX_CLIENT_SECRET: the authorization server wants both"))
 	}
 	return bad
 }

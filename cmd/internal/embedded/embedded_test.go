@@ -38,8 +38,9 @@ func TestServesAndPassesTheCheck(t *testing.T) {
 	if err := redisconn.Check(t.Context(), client); err != nil {
 		t.Fatal(err)
 	}
-	if w, err := redisconn.Eviction(t.Context(), client); w != "" || err != nil {
-		t.Errorf("Eviction = %q, %v", w, err)
+	all, err := redisconn.Servers(t.Context(), client)
+	if err != nil || len(all) != 1 || all[0].Loses() || all[0].Share() != 0 {
+		t.Errorf("%+v, %v", all, err)
 	}
 }
 

@@ -15,8 +15,8 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
-	"botfleet/bitrix"
 	"botfleet/bitrix/portals"
+	"botfleet/bitrix/portals/signin"
 	"botfleet/cmd/internal/config"
 	"botfleet/cmd/internal/redisconn"
 	"botfleet/ratelimit"
@@ -36,6 +36,7 @@ type Base struct {
 	conn   redisconn.Config
 	shared redis.UniversalClient // Redis, for what is asked row by row
 	queue  redis.UniversalClient // asynq's own: it waits out an outage
+	room   *room
 }
 
 // Open connects to a Redis and checks that it can be worked with. Close ends it.
@@ -52,6 +53,10 @@ func Open(ctx context.Context, cfg config.Config, redisURL string) (*Base, error
 	b.shared = redisconn.Shared(b.Redis)
 	b.Runs = runs.New(b.Redis, runs.Options{TTL: cfg.ResultTTL, Rows: b.shared})
 	b.Inspector = asynq.NewInspectorFromRedisClient(b.Redis)
+	b.room = &room{asker: b.Redis}
+	if err := b.checkEviction(ctx); err != nil && !cfg.AllowEviction {
+		return nil, errors.Join(err, b.Close())
+	}
 	return b, nil
 }
 
@@ -78,7 +83,13 @@ func (b *Base) Client(cfg config.Config, retention time.Duration, gate ratelimit
 	return tasks.NewClient(tasks.ClientConfig{
 		Queue: asynq.NewClientFromRedisClient(b.shared), Inspector: b.Inspector,
 		Portals: b.Registry, Runs: b.Runs, Retention: retention, Line: gate, Batch: batch,
+		Room: b.room.check,
 	})
+}
+
+// archived is how many tasks the archive of a queue holds.
+func (b *Base) archived(ctx context.Context, queue string) (int64, error) {
+	return b.shared.ZCard(ctx, "asynq:{"+queue+"}:archived").Result()
 }
 
 // Close ends the connections.
@@ -88,6 +99,7 @@ func (b *Base) Close() error { return errors.Join(b.Redis.Close(), b.queue.Close
 type Meter interface {
 	dispatch.Meter
 	tasks.Meter
+	signin.Meter
 }
 
 // WorkerOptions are what distinguishes one worker from another.
@@ -109,7 +121,7 @@ type Worker struct {
 	log    *slog.Logger
 	gate   ratelimit.Gate
 	cache  *portals.Cache
-	caller *bitrix.Client
+	caller func() // ends what calls portals
 	tasks  *tasks.Worker
 	care   chan struct{}        // closed when the caretaking goroutine has ended
 	told   map[string]time.Time // holds that the gate was told of, by their beginning; takeCare's own
@@ -134,24 +146,29 @@ func (w *Worker) start(ctx context.Context, o WorkerOptions) error {
 			Parallel: w.cfg.PortalParallel, MaxRPS: w.cfg.MaxRPS, TicketTTL: ticketTTL(w.cfg),
 		})
 	}
-	if w.cfg.Keys.Empty() {
-		return portals.ErrNoKey
+	opened, err := w.base.OpenedRegistry(w.cfg)
+	if err != nil {
+		return err
 	}
-	opened := portals.New(w.base.Redis, w.cfg.Keys, portals.Options{Shards: w.cfg.Shards})
 	w.cache = portals.NewCache(opened, cachedPortals)
 	if err := w.loadHolds(ctx); err != nil {
 		return err
 	}
-	w.caller = bitrix.NewClient(bitrix.Config{
-		UserAgent: "botfleet/" + o.Version, Endpoints: w.cfg.Endpoints,
-		Timeout: w.cfg.RequestTimeout, Transport: o.Transport,
-	})
 	queues, err := w.queues(ctx)
 	if err != nil {
 		return err
 	}
+	so := SignInOptions{Transport: o.Transport, Version: o.Version, Log: w.log}
+	if o.Meter != nil {
+		so.Meter = o.Meter
+	}
+	caller, end, err := w.base.SignIn(w.cfg, so)
+	if err != nil {
+		return err
+	}
+	w.caller = end
 	do := dispatch.New(dispatch.Config{
-		Gate: w.gate, Caller: w.caller, Holds: w.base.Registry, Log: w.log, Meter: o.Meter,
+		Gate: w.gate, Caller: caller, Holds: w.base.Registry, Log: w.log, Meter: o.Meter,
 		Parallel: w.cfg.PortalParallel, BatchSize: w.cfg.BatchSize, Batching: dispatch.Batching(w.cfg.Batch),
 		RequestTimeout: w.cfg.RequestTimeout, Slots: w.cfg.Concurrency,
 		QueueSlots: tasks.QueueSlots(w.cfg.Concurrency, len(queues)),
@@ -160,11 +177,13 @@ func (w *Worker) start(ctx context.Context, o WorkerOptions) error {
 		Redis: redisconn.Shared(w.base.queue), Dispatcher: do, Queues: queues,
 		Handler: &tasks.Handler{
 			Runs: w.base.Runs, Portals: w.cache, Do: do, Log: w.log, Now: time.Now, Meter: o.Meter,
-			Policy: tasks.Policy{MaxAttempts: w.cfg.MaxAttempts, HoldTTL: w.cfg.HoldTTL},
+			Policy:      tasks.Policy{MaxAttempts: w.cfg.MaxAttempts, HoldTTL: w.cfg.HoldTTL},
+			ArchiveSize: w.base.archived,
 		},
 		Concurrency: w.cfg.Concurrency, ShutdownTimeout: w.cfg.Shutdown, Eager: o.Private, Log: w.log,
 	})
 	if err := w.tasks.Start(); err != nil {
+		end()
 		return err
 	}
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -209,12 +228,17 @@ func (w *Worker) loadHolds(ctx context.Context) error {
 		}
 		told[id] = h.Since
 	}
+	var released []string
 	for id := range w.told {
 		if _, ok := told[id]; !ok {
 			if err := w.gate.Release(ctx, id); err != nil {
 				return err
 			}
+			released = append(released, id)
 		}
+	}
+	if err := w.wake(ctx, released); err != nil {
+		return err
 	}
 	w.told = told
 	recent, err := w.gate.Recent(ctx)
@@ -230,6 +254,25 @@ func (w *Worker) loadHolds(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// wake lets the rows of released portals go on at once.
+func (w *Worker) wake(ctx context.Context, ids []string) error {
+	var all []portals.Portal
+	for _, id := range ids {
+		p, err := w.base.Registry.Get(ctx, id)
+		if errors.Is(err, portals.ErrUnknown) {
+			continue // whoever removed it has woken its rows
+		}
+		if err != nil {
+			return err
+		}
+		all = append(all, p)
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	return w.base.Wake(ctx, all)
 }
 
 const (
@@ -343,20 +386,12 @@ var closedWords = map[ratelimit.Reason]string{
 // Pause stops taking tasks; those in work go on.
 func (w *Worker) Pause() { w.tasks.Pause() }
 
-// Ready returns nil when the worker can work: Redis answers.
-func (w *Worker) Ready(ctx context.Context) error {
-	if err := w.base.Redis.Ping(ctx).Err(); err != nil {
-		return fmt.Errorf("Redis does not answer: %w", err) //nolint:staticcheck // a name
-	}
-	return nil
-}
-
 // Stop ends the worker within its shutdown timeout.
 func (w *Worker) Stop() {
 	w.tasks.Stop()
 	w.cancel()
 	<-w.care
-	w.caller.Close()
+	w.caller()
 }
 
 // String says where the Redis is, without its password.

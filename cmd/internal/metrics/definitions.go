@@ -47,6 +47,12 @@ var (
 	requests        = counter("botfleet_requests_total", "Requests to portals, by REST method and how they ended.", "method", "outcome")
 	requestDuration = histogram("botfleet_request_duration_seconds", "How long requests to portals took, by REST method.", "method")
 	requestRows     = histogram("botfleet_request_rows", "How many rows a request to a portal carried, by REST method: for batch, the size of the batches.", "method")
+
+	renewals = counter("botfleet_token_renewals_total",
+		"Refresh tokens traded at the authorization server, by how it ended: renewed, refused, lost (the answer) or put off.", "outcome")
+	moves    = counter("botfleet_portal_moves_total", "Portals that were followed to a new host.")
+	installs = counter("botfleet_installs_total", "Events of the application's install handler, by how they ended.", "event", "outcome")
+	mended   = counter("botfleet_mended_total", "What the sweeper has mended in the queue and in runs, by kind.", "kind")
 )
 
 // What the gate is asked for. It tells of the portals that this worker has
@@ -97,7 +103,8 @@ var (
 // definitions are all metrics but those of Go and of the process.
 func definitions() []definition {
 	return slices.Concat(
-		[]definition{rowsRegistered, rowsDead, rowsDeferred, rowWait, rowCompletion, requests, requestDuration, requestRows},
+		[]definition{rowsRegistered, rowsDead, rowsDeferred, rowWait, rowCompletion, requests, requestDuration, requestRows,
+			renewals, moves, installs, mended},
 		gateDefinitions(), queueDefinitions(), runsDefinitions(), redisDefinitions(),
 		[]definition{scrapeErrors, scrapeDuration, buildInfo},
 	)

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"botfleet/bitrix"
+	"botfleet/bitrix/portals/signin"
 	"botfleet/ratelimit"
 	"botfleet/tasks"
 	"botfleet/tasks/dispatch"
@@ -17,11 +18,13 @@ import (
 var (
 	_ dispatch.Meter = (*Metrics)(nil)
 	_ tasks.Meter    = (*Metrics)(nil)
+	_ signin.Meter   = (*Metrics)(nil)
 )
 
 // counts are the metrics that the worker keeps itself.
 type counts struct {
 	registered, dead, deferred, requests *prometheus.CounterVec
+	renewals, moves, installs, mended    *prometheus.CounterVec
 	duration, rows, wait, completion     *prometheus.HistogramVec
 	codes                                *codes
 }
@@ -29,7 +32,7 @@ type counts struct {
 // The labels that are known beforehand: their series are there from the start,
 // at 0, so that the first event of a kind is seen as an increase.
 var (
-	methods  = []string{bitrix.MethodRegister, bitrix.MethodBatch, bitrix.MethodBotList}
+	methods  = []string{bitrix.MethodRegister, bitrix.MethodBatch, bitrix.MethodBotList, bitrix.MethodUpdate}
 	outcomes = labels[ratelimit.Outcome]{
 		ratelimit.Answered: "answered", ratelimit.RateRefused: "rate_refused", ratelimit.WorkRefused: "work_refused",
 		ratelimit.NoAnswer: "no_answer", ratelimit.NotSent: "not_sent", ratelimit.BlockedByBX: "blocked",
@@ -37,16 +40,19 @@ var (
 	reasons = labels[ratelimit.Reason]{
 		ratelimit.Rate: "rate", ratelimit.InFlight: "in_flight", ratelimit.Budget: "operating", ratelimit.Silent: "silent",
 		ratelimit.Refused: "refused", ratelimit.Marked: "sending", ratelimit.Held: "held", ratelimit.Egress: "egress",
-		dispatch.ShuttingDown: "shutdown",
+		dispatch.ShuttingDown: "shutdown", dispatch.SignIn: "sign_in",
 	}
 	hows = labels[string]{
 		runs.HowCreated: "created", runs.HowRecovered: "recovered", runs.HowUpdated: "updated", runs.HowSkipped: "skipped",
 	}
 	classes = labels[bitrix.Class]{
-		bitrix.Validation: "validation", bitrix.Limit: "limit", bitrix.Token: "token",
+		bitrix.Validation: "validation", bitrix.Conflict: "conflict", bitrix.Limit: "limit", bitrix.Token: "token",
 		bitrix.Blocked: "blocked", bitrix.Ambiguous: "ambiguous", bitrix.Transient: "transient",
 	}
 )
+
+// renewalOutcomes are those of a request to the authorization server.
+var renewalOutcomes = []string{signin.Renewed, signin.Refused, signin.Lost, signin.PutOff}
 
 // other is the label of what has none of its own.
 const other = "other"
@@ -65,6 +71,7 @@ func newCounts() counts {
 	c := counts{
 		registered: newCounter(rowsRegistered), dead: newCounter(rowsDead),
 		deferred: newCounter(rowsDeferred), requests: newCounter(requests),
+		renewals: newCounter(renewals), moves: newCounter(moves), installs: newCounter(installs), mended: newCounter(mended),
 		// A portal answers in a tenth of a second, or works for up to 60 s.
 		duration: newHistogram(requestDuration, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 20, 30, 60),
 		// A batch carries at most 50.
@@ -75,6 +82,10 @@ func newCounts() counts {
 		codes:      newCodes(),
 	}
 	c.wait.WithLabelValues()
+	c.moves.WithLabelValues()
+	for _, outcome := range renewalOutcomes {
+		c.renewals.WithLabelValues(outcome)
+	}
 	c.completion.WithLabelValues()
 	for _, how := range hows {
 		c.registered.WithLabelValues(how)
@@ -93,7 +104,7 @@ func newCounts() counts {
 }
 
 func (c *counts) all() []prometheus.Collector {
-	return []prometheus.Collector{c.registered, c.dead, c.deferred, c.requests, c.duration, c.rows, c.wait, c.completion}
+	return []prometheus.Collector{c.registered, c.dead, c.deferred, c.requests, c.renewals, c.moves, c.installs, c.mended, c.duration, c.rows, c.wait, c.completion}
 }
 
 // Request implements [dispatch.Meter].
@@ -113,6 +124,20 @@ func (m *Metrics) Waited(d time.Duration) { m.counts.wait.WithLabelValues().Obse
 func (m *Metrics) Deferred(why ratelimit.Reason, rows int) {
 	m.counts.deferred.WithLabelValues(reasons.of(why)).Add(float64(rows))
 }
+
+// Refreshed implements [signin.Meter].
+func (m *Metrics) Refreshed(outcome string) { m.counts.renewals.WithLabelValues(outcome).Inc() }
+
+// Moved implements [signin.Meter].
+func (m *Metrics) Moved() { m.counts.moves.WithLabelValues().Inc() }
+
+// Event counts one event of the install handler.
+func (m *Metrics) Event(event, outcome string) {
+	m.counts.installs.WithLabelValues(event, outcome).Inc()
+}
+
+// Mended counts what the sweeper has mended.
+func (m *Metrics) Mended(kind string, n int) { m.counts.mended.WithLabelValues(kind).Add(float64(n)) }
 
 // Outcome implements [tasks.Meter].
 func (m *Metrics) Outcome(o *runs.Outcome) {

@@ -92,21 +92,6 @@ func TestRedisTellsItsMemory(t *testing.T) {
 	}
 }
 
-func TestTheFullestMasterCounts(t *testing.T) {
-	for _, c := range []struct {
-		all  []memory
-		want memory
-	}{
-		{[]memory{{10, 0}}, memory{10, 0}},
-		{[]memory{{10, 0}, {20, 0}, {5, 0}}, memory{20, 0}},
-		{[]memory{{50, 100}, {60, 1000}, {10, 0}}, memory{50, 100}},
-	} {
-		if got := fullest(c.all); got != c.want {
-			t.Errorf("%v: %v, want %v", c.all, got, c.want)
-		}
-	}
-}
-
 // TestACluster scrapes a cluster of one master.
 func TestACluster(t *testing.T) {
 	server := redistest.Start(t, redistest.Set("cluster-enabled", "yes"), redistest.MaxMemory("64mb"))

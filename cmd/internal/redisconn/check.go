@@ -69,23 +69,6 @@ func Check(ctx context.Context, client redis.UniversalClient) error {
 	return judge(readInfo(info), cluster)
 }
 
-// Eviction warns about an eviction policy under which Redis deletes queued
-// tasks when its memory is full. It is empty when the policy is noeviction or
-// unknown.
-func Eviction(ctx context.Context, client redis.UniversalClient) (warning string, err error) {
-	inner, cancel := context.WithTimeout(ctx, checkTimeout)
-	defer cancel()
-	text, err := client.Info(inner).Result()
-	if err != nil {
-		return "", fmt.Errorf("ask redis for its eviction policy: %w", err)
-	}
-	policy := readInfo(text)["maxmemory_policy"]
-	if policy == "" || policy == "noeviction" {
-		return "", nil
-	}
-	return fmt.Sprintf("redis evicts by %s when its memory is full, and loses queued tasks: set maxmemory-policy noeviction", policy), nil
-}
-
 // readInfo reads the name:value lines of INFO.
 func readInfo(text string) map[string]string {
 	m := make(map[string]string)

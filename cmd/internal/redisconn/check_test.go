@@ -299,15 +299,28 @@ func TestCheckStopsWithItsContext(t *testing.T) {
 	}
 }
 
-func TestEviction(t *testing.T) {
+func TestServers(t *testing.T) {
 	s := redistest.Start(t, redistest.MaxMemory("50mb"), redistest.Set("maxmemory-policy", "allkeys-lru"))
-	warning, err := redisconn.Eviction(t.Context(), redistest.Client(t, s.URL))
-	if err != nil || !strings.Contains(warning, "allkeys-lru") || !strings.Contains(warning, "noeviction") {
-		t.Errorf("got %q, %v", warning, err)
+	all, err := redisconn.Servers(t.Context(), redistest.Client(t, s.URL))
+	if err != nil || len(all) != 1 {
+		t.Fatal(all, err)
 	}
-	calm := redistest.Start(t)
-	if warning, err := redisconn.Eviction(t.Context(), redistest.Client(t, calm.URL)); err != nil || warning != "" {
-		t.Errorf("got %q, %v", warning, err)
+	if one := all[0]; one.Max != 50<<20 || one.Used <= 0 || one.Share() <= 0 || one.Share() > 0.5 || !one.Loses() || one.Version == "" || one.AOF || one.ReadOnly {
+		t.Errorf("%+v", one)
+	}
+	calm := redistest.Start(t, redistest.Set("maxmemory-policy", "allkeys-lru"), redistest.Set("appendonly", "yes"))
+	all, err = redisconn.Servers(t.Context(), redistest.Client(t, calm.URL))
+	if err != nil || len(all) != 1 || all[0].Loses() || all[0].Share() != 0 || !all[0].AOF {
+		t.Errorf("%+v, %v: nothing is lost without a bound", all, err)
+	}
+}
+
+func TestFullest(t *testing.T) {
+	if got := redisconn.Fullest([]redisconn.Server{{Used: 50}, {Used: 8, Max: 10}, {Used: 70, Max: 100}}); got.Used != 8 {
+		t.Errorf("%+v", got)
+	}
+	if got := redisconn.Fullest(nil); got != (redisconn.Server{}) {
+		t.Errorf("%+v", got)
 	}
 }
 

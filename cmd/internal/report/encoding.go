@@ -89,7 +89,11 @@ func escapeSteering(text string) string {
 
 // csvColumns are the columns of a CSV of results, in order.
 var csvColumns = []string{"row", "id", "portal", "code", "status", "bot_id", "existed", "how", "attempts",
-	"queued_at", "done_at", "class", "error_code", "error_description", "errors", "of_run", "of_row"}
+	"queued_at", "done_at", "class", "error_code", "error_description", "errors", "of_run", "of_row",
+	"retried_reason", "retried_at", "retried_times"}
+
+// firstColumns are those that files of before retries have.
+var firstColumns = csvColumns[:17]
 
 var csvHeader = strings.Join(csvColumns, ",") + "\n"
 
@@ -101,13 +105,16 @@ func appendCSV(dst []byte, r Result) ([]byte, error) {
 	cells := []string{
 		strconv.Itoa(r.Row), guarded(r.ID), guarded(r.Portal), guarded(r.Code), guarded(string(r.Status)),
 		number(r.BotID), truth(r.Existed), guarded(r.How), number(int64(r.Attempts)), stamp(r.QueuedAt), stamp(r.DoneAt),
-		guarded(Clean(r.Class)), "", "", guarded(Clean(joinProblems(r.Errors))), "", "",
+		guarded(Clean(r.Class)), "", "", guarded(Clean(joinProblems(r.Errors))), "", "", "", "", "",
 	}
 	if r.Error != nil {
 		cells[12], cells[13] = guarded(Clean(r.Error.Code)), guarded(Clean(r.Error.Description))
 	}
 	if r.Of != nil {
 		cells[15], cells[16] = guarded(r.Of.Run), strconv.Itoa(r.Of.Row)
+	}
+	if r.Retried != nil {
+		cells[17], cells[18], cells[19] = guarded(Clean(r.Retried.Reason)), stamp(r.Retried.At), strconv.Itoa(r.Retried.Times)
 	}
 	for i, cell := range cells {
 		if i > 0 {

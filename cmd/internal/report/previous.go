@@ -149,7 +149,7 @@ func previousCSV(r *bufio.Reader, give func(Result) bool) error {
 	in := csv.NewReader(end)
 	in.FieldsPerRecord = -1
 	header, err := in.Read()
-	if err != nil || !slices.Equal(header, csvColumns) {
+	if err != nil || !slices.Equal(header, csvColumns) && !slices.Equal(header, firstColumns) {
 		return errors.New("its first line is not the header of results")
 	}
 	var held []string
@@ -207,7 +207,7 @@ func readCSVResult(r io.Reader) (Result, error) {
 // parseCSVResult is the inverse of appendCSV for registered rows; of the others
 // it takes the flat columns only.
 func parseCSVResult(cells []string) (Result, error) {
-	if len(cells) != len(csvColumns) {
+	if len(cells) != len(csvColumns) && len(cells) != len(firstColumns) {
 		return Result{}, errNoResult
 	}
 	p := cellParser{cells: cells}
@@ -221,6 +221,9 @@ func parseCSVResult(cells []string) (Result, error) {
 	}
 	if cells[15] != "" {
 		r.Of = &Ref{Run: bare(cells[15]), Row: int(p.number(16))}
+	}
+	if len(cells) == len(csvColumns) && cells[19] != "" {
+		r.Retried = &Retried{Reason: bare(cells[17]), At: p.stamp(18), Times: int(p.number(19))}
 	}
 	if p.failed || r.check() != nil {
 		return Result{}, fmt.Errorf("a row of %d cells: %w", len(cells), errNoResult)

@@ -27,6 +27,8 @@ type ProgressOptions struct {
 	Total    int  // rows; 0: unknown
 	Done     int  // rows that are not to count for the rate: done before
 	Width    int  // characters of the terminal's line. Defaults to 80
+	// Good is what Counts.Registered counts. Defaults to "registered".
+	Good string
 	// Every is how often a line is written when it is no terminal. Defaults to 10 s.
 	Every time.Duration
 }
@@ -53,6 +55,9 @@ const redraw = 200 * time.Millisecond
 func NewProgress(w io.Writer, o ProgressOptions) *Progress {
 	if o.Width <= 0 {
 		o.Width = 80
+	}
+	if o.Good == "" {
+		o.Good = string(Registered)
 	}
 	if o.Every <= 0 {
 		o.Every = 10 * time.Second
@@ -164,7 +169,7 @@ func (p *Progress) line() string {
 
 // details are the counts that are not zero, the rate, and what is left.
 func (p *Progress) details() string {
-	parts := []string{"registered " + Count(p.counts.Registered)}
+	parts := []string{p.o.Good + " " + Count(p.counts.Registered)}
 	for _, c := range []struct {
 		name string
 		n    int

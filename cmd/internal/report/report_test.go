@@ -30,7 +30,7 @@ func samples() []Result {
 		{Row: 12, ID: "k", Portal: "acme.bitrix24.ru", Code: "helper", Status: Registered, BotID: 39, How: Created, Attempts: 1, QueuedAt: queued, DoneAt: done},
 		{Row: 13, Portal: "acme.bitrix24.ru", Code: "old", Status: Registered, BotID: 7, Existed: &yes, How: Skipped},
 		{Row: 14, Portal: "beta.example.com:8443", Code: "=1+1", Status: Dead, Attempts: 8, Class: "transient",
-			Error: &Failure{Code: "HTTP_502", Description: "evil \x1b[31m\u009b1m,\n\"<b>\""}},
+			Error: &Failure{Code: "HTTP_502", Description: "evil \x1b[31m\u009b1m,\n\"<b>\""}, Retried: &Retried{Reason: "=back\nagain", At: done, Times: 2}},
 		{Row: 15, Portal: "", Code: "x", Status: Refused, Errors: []bitrix.Problem{{Field: "CODE", Code: "CODE_ERROR", Problem: "too long"}, {Code: "INPUT", Problem: "broken"}}},
 		{Row: 16, Portal: "acme.bitrix24.ru", Code: "Helper", Status: Duplicate, Of: &Ref{Run: "r1", Row: 12}},
 	}
@@ -56,23 +56,23 @@ func written(t testing.TB, format string, o Options, results ...Result) string {
 
 const wantJSONL = `{"row":12,"id":"k","portal":"acme.bitrix24.ru","code":"helper","status":"registered","bot_id":39,"existed":false,"how":"created","attempts":1,"queued_at":"2026-11-22T07:00:00.123Z","done_at":"2026-11-22T07:00:02.123Z"}
 {"row":13,"portal":"acme.bitrix24.ru","code":"old","status":"registered","bot_id":7,"existed":true,"how":"skipped"}
-{"row":14,"portal":"beta.example.com:8443","code":"=1+1","status":"dead","attempts":8,"class":"transient","error":{"code":"HTTP_502","description":"evil \u001b[31m\u009b1m,\n\"<b>\""}}
+{"row":14,"portal":"beta.example.com:8443","code":"=1+1","status":"dead","attempts":8,"class":"transient","error":{"code":"HTTP_502","description":"evil \u001b[31m\u009b1m,\n\"<b>\""},"retried":{"reason":"=back\nagain","at":"2026-11-22T07:00:02.123Z","times":2}}
 {"row":15,"portal":"","code":"x","status":"refused","errors":[{"field":"CODE","code":"CODE_ERROR","problem":"too long"},{"field":"","code":"INPUT","problem":"broken"}]}
 {"row":16,"portal":"acme.bitrix24.ru","code":"Helper","status":"duplicate","of":{"run":"r1","row":12}}
 `
 
-const wantCSV = `row,id,portal,code,status,bot_id,existed,how,attempts,queued_at,done_at,class,error_code,error_description,errors,of_run,of_row
-12,k,acme.bitrix24.ru,helper,registered,39,false,created,1,2026-11-22T07:00:00.123Z,2026-11-22T07:00:02.123Z,,,,,,
-13,,acme.bitrix24.ru,old,registered,7,true,skipped,,,,,,,,,
-14,,beta.example.com:8443,'=1+1,dead,,,,8,,,transient,HTTP_502,"evil �[31m�1m, ""<b>""",,,
-15,,,x,refused,,,,,,,,,,"CODE: too long (CODE_ERROR); broken (INPUT)",,
-16,,acme.bitrix24.ru,Helper,duplicate,,,,,,,,,,,r1,12
+const wantCSV = `row,id,portal,code,status,bot_id,existed,how,attempts,queued_at,done_at,class,error_code,error_description,errors,of_run,of_row,retried_reason,retried_at,retried_times
+12,k,acme.bitrix24.ru,helper,registered,39,false,created,1,2026-11-22T07:00:00.123Z,2026-11-22T07:00:02.123Z,,,,,,,,,
+13,,acme.bitrix24.ru,old,registered,7,true,skipped,,,,,,,,,,,,
+14,,beta.example.com:8443,'=1+1,dead,,,,8,,,transient,HTTP_502,"evil �[31m�1m, ""<b>""",,,,'=back again,2026-11-22T07:00:02.123Z,2
+15,,,x,refused,,,,,,,,,,"CODE: too long (CODE_ERROR); broken (INPUT)",,,,,
+16,,acme.bitrix24.ru,Helper,duplicate,,,,,,,,,,,r1,12,,,
 `
 
 const wantTable = `ROW  PORTAL                 CODE    STATUS      BOT_ID  DETAIL
 12   acme.bitrix24.ru       helper  registered  39      created
 13   acme.bitrix24.ru       old     registered  7       skipped
-14   beta.example.com:8443  =1+1    dead                transient: HTTP_502: evil �[31m�1m, "<b>"
+14   beta.example.com:8443  =1+1    dead                transient: HTTP_502: evil �[31m�1m, "<b>" (queued again 2 times: =back again)
 15                          x       refused             CODE: too long (CODE_ERROR); broken (INPUT)
 16   acme.bitrix24.ru       Helper  duplicate           of run r1, row 12
 `

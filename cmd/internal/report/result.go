@@ -48,6 +48,15 @@ type Result struct {
 	Errors []bitrix.Problem `json:"errors,omitempty"`
 	// Of belongs to duplicates.
 	Of *Ref `json:"of,omitempty"`
+	// Retried is set when the row was dead before and was queued again.
+	Retried *Retried `json:"retried,omitempty"`
+}
+
+// Retried says that somebody had a dead row queued again.
+type Retried struct {
+	Reason string    `json:"reason,omitempty"` // of the last time
+	At     time.Time `json:"at"`               // the last time
+	Times  int       `json:"times"`
 }
 
 // Failure is the last error of a dead row.
@@ -79,6 +88,11 @@ func (r Result) settled() Result {
 	}
 	r.QueuedAt = settledTime(r.QueuedAt)
 	r.DoneAt = settledTime(r.DoneAt)
+	if r.Retried != nil {
+		retried := *r.Retried
+		retried.At = settledTime(retried.At)
+		r.Retried = &retried
+	}
 	return r
 }
 

@@ -5,6 +5,7 @@ package report
 
 import (
 	"bufio"
+	"fmt"
 	"io"
 	"strconv"
 	"strings"
@@ -14,12 +15,39 @@ import (
 // block is how many rows are seen before widths are settled.
 const block = 200
 
-var tableColumns = []string{"ROW", "PORTAL", "CODE", "STATUS", "BOT_ID", "DETAIL"}
+// layout is what a table shows. Its last column is as long as it has to be.
+type layout struct {
+	columns []string
+	cells   func(Result) []string
+	status  int // the column of the status, which is coloured; -1: none
+}
 
-const (
-	statusColumn = 3
-	detailColumn = 5
-)
+var anyRows = layout{
+	columns: []string{"ROW", "PORTAL", "CODE", "STATUS", "BOT_ID", "DETAIL"},
+	cells: func(r Result) []string {
+		return []string{strconv.Itoa(r.Row), Clean(r.Portal), Clean(r.Code), Clean(string(r.Status)), number(r.BotID), Clean(detail(r))}
+	},
+	status: 3,
+}
+
+var deadRows = layout{
+	columns: []string{"ROW", "ID", "PORTAL", "CODE", "CLASS", "ERROR", "TRIES", "WHEN", "DESCRIPTION"},
+	cells: func(r Result) []string {
+		var e Failure
+		if r.Error != nil {
+			e = *r.Error
+		}
+		when := ""
+		if !r.DoneAt.IsZero() {
+			when = r.DoneAt.Local().Format("2006-01-02 15:04:05")
+		}
+		return []string{
+			strconv.Itoa(r.Row), Clean(r.ID), Clean(r.Portal), Clean(r.Code), Clean(r.Class), Clean(e.Code),
+			strconv.Itoa(r.Attempts), when, Clean(e.Description + again(r)),
+		}
+	},
+	status: -1,
+}
 
 // widest bounds a column's width: one long CODE must not push all the others
 // off the screen. A longer cell moves its own line only.
@@ -28,6 +56,7 @@ const widest = 40
 type tableWriter struct {
 	w       *bufio.Writer
 	o       Options
+	layout  layout
 	held    [][]string // rows before the widths are settled
 	widths  []int      // nil until then
 	rows    int
@@ -35,14 +64,18 @@ type tableWriter struct {
 }
 
 func newTableWriter(w io.Writer, o Options) *tableWriter {
-	return &tableWriter{w: bufio.NewWriterSize(w, 64<<10), o: o}
+	t := &tableWriter{w: bufio.NewWriterSize(w, 64<<10), o: o, layout: anyRows}
+	if o.Dead {
+		t.layout = deadRows
+	}
+	return t
 }
 
 func (t *tableWriter) Write(r Result) error {
-	cells := []string{strconv.Itoa(r.Row), Clean(r.Portal), Clean(r.Code), Clean(string(r.Status)), number(r.BotID), Clean(detail(r))}
+	cells := t.layout.cells(r)
 	t.rows++
 	if t.widths != nil {
-		t.line(cells, Status(cells[statusColumn]))
+		t.line(cells, t.status(cells))
 		return t.failed(nil)
 	}
 	if t.held = append(t.held, cells); len(t.held) == block {
@@ -63,17 +96,24 @@ func (t *tableWriter) Flush() error {
 func (t *tableWriter) Close() error { return t.Flush() }
 
 func (t *tableWriter) settle() {
-	t.widths = make([]int, len(tableColumns))
-	for _, cells := range append(t.held, tableColumns) {
+	t.widths = make([]int, len(t.layout.columns))
+	for _, cells := range append(t.held, t.layout.columns) {
 		for i, cell := range cells {
 			t.widths[i] = max(t.widths[i], min(widest, utf8.RuneCountInString(cell)))
 		}
 	}
-	t.line(tableColumns, "")
+	t.line(t.layout.columns, "")
 	for _, cells := range t.held {
-		t.line(cells, Status(cells[statusColumn]))
+		t.line(cells, t.status(cells))
 	}
 	t.held = nil
+}
+
+func (t *tableWriter) status(cells []string) Status {
+	if t.layout.status < 0 {
+		return ""
+	}
+	return Status(cells[t.layout.status])
 }
 
 // line writes one line, cut to the terminal's width.
@@ -81,7 +121,7 @@ func (t *tableWriter) line(cells []string, status Status) {
 	left := t.o.Width
 	for i, cell := range cells {
 		text := cell
-		if i != detailColumn {
+		if i < len(cells)-1 {
 			// Two spaces part the columns, also after a cell wider than its column.
 			text += strings.Repeat(" ", max(0, t.widths[i]-utf8.RuneCountInString(cell))+2)
 		}
@@ -89,7 +129,7 @@ func (t *tableWriter) line(cells []string, status Status) {
 			text = shorten(text, left)
 			left -= utf8.RuneCountInString(text)
 		}
-		if i == statusColumn && t.o.Color {
+		if i == t.layout.status && t.o.Color {
 			text = paint(text, status)
 		}
 		_, t.failure = t.w.WriteString(text) // bufio keeps the first error
@@ -116,8 +156,25 @@ func paint(text string, s Status) string {
 	return "\x1b[" + color + "m" + text + "\x1b[0m"
 }
 
+// again says in words that a row was queued again; nothing when it was not.
+func again(r Result) string {
+	if r.Retried == nil {
+		return ""
+	}
+	text := " (queued again once"
+	if r.Retried.Times != 1 {
+		text = fmt.Sprintf(" (queued again %s times", Count(r.Retried.Times))
+	}
+	if r.Retried.Reason != "" {
+		text += ": " + r.Retried.Reason
+	}
+	return text + ")"
+}
+
 // detail says in words what the other columns do not.
-func detail(r Result) string {
+func detail(r Result) string { return strings.TrimSpace(outcome(r) + again(r)) }
+
+func outcome(r Result) string {
 	switch {
 	case r.Status == Registered && r.Existed != nil && *r.Existed && (r.How == "" || r.How == Created):
 		return "was there already"

@@ -27,6 +27,7 @@ type Options struct {
 	Color bool   // colour statuses in a table; leave off for NO_COLOR and for anything but a terminal
 	Width int    // characters in a line of a table; 0: lines are not cut
 	Name  string // of the destination, for errors; defaults to "standard output"
+	Dead  bool   // all results are dead rows: a table tells of their errors
 }
 
 // NewWriter writes results to w as jsonl, json, csv or table.

@@ -4,10 +4,13 @@ package rowfile
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"unicode/utf8"
 
 	"botfleet/bitrix"
@@ -27,10 +30,9 @@ func LoadBot(path string) (bitrix.Bot, error) {
 	if !row.fill(text) {
 		return bitrix.Bot{}, fail("", "is "+kindOf(text)+"; a bot is one object {…}")
 	}
-	for _, i := range []int{fieldPortal, fieldID} {
-		if *fields[i].at(&row) != "" {
-			row.problem(fields[i].name, "has no place here: the bot is for every portal")
-		}
+	row.refusePortal()
+	if row.Number != 0 {
+		row.problem(keyRow, "has no place here: the bot is for every portal")
 	}
 	row.completePhoto(newPhotos(filepath.Dir(path)))
 	var all []error
@@ -39,6 +41,63 @@ func LoadBot(path string) (bitrix.Bot, error) {
 	}
 	return row.Bot, errors.Join(all...)
 }
+
+// refusePortal finds what a row without portal must not have.
+func (r *Row) refusePortal() {
+	for _, i := range []int{fieldPortal, fieldID} {
+		if *fields[i].at(r) != "" {
+			r.problem(fields[i].name, "has no place here: the bot is for every portal")
+			*fields[i].at(r) = ""
+		}
+	}
+}
+
+// LoadBots reads a file of rows without portal and id: .jsonl, .ndjson, .json or
+// .csv. Its error names the first 20 things wrong with it, a line each, also
+// what a portal would refuse of any of the bots: a CLIENT_ID is not needed, as an
+// application's own token comes with it.
+func LoadBots(ctx context.Context, path string) ([]bitrix.Bot, error) {
+	f, err := Open(ctx, path, Options{Bare: true})
+	if err != nil {
+		return nil, err
+	}
+	var bots []bitrix.Bot
+	var bad []error
+	codes := map[string]int{}
+	for row, err := range f.Rows() {
+		if err != nil {
+			bad = append(bad, err)
+			break
+		}
+		problems := append(row.Problems, row.Bot.Validate(bitrix.Rules{})...)
+		if code := strings.ToLower(row.Bot.Code); code != "" {
+			if first := codes[code]; first != 0 {
+				problems = append(problems, bitrix.Problem{Field: "CODE", Problem: fmt.Sprintf("is that of line %d already", first)})
+			} else {
+				codes[code] = row.Line
+			}
+		}
+		for _, p := range problems {
+			bad = append(bad, &Error{File: path, Line: row.Line, Field: p.Field, Problem: p.Problem})
+		}
+		if len(bots) >= mostBots {
+			bad = append(bad, &Error{File: path, Line: row.Line, Problem: fmt.Sprintf("is one bot too many: %d are possible", mostBots)})
+		}
+		if len(bad) >= shownProblems {
+			break
+		}
+		bots = append(bots, row.Bot)
+	}
+	return bots, errors.Join(append(bad, f.Close())...)
+}
+
+const (
+	// mostBots bounds the bots of LoadBots, which are kept in memory. An
+	// application has some five on a portal: public page of imbot.register.
+	mostBots = 100
+	// shownProblems is how many things wrong with them are named.
+	shownProblems = 20
+)
 
 // readObject returns the JSON value of a file, found valid, and its line.
 func readObject(path string) ([]byte, int, error) {

@@ -19,7 +19,7 @@ type table struct {
 	csv     *csv.Reader
 	guard   *guard
 	header  []string
-	columns []int // the field of each column, or passed
+	columns []int // the field of each column, or passed, or numbered
 	next    int   // the line after the last record
 }
 
@@ -108,7 +108,7 @@ func (t *table) readHeader() error {
 		t.columns = append(t.columns, column)
 	}
 	for _, needed := range []int{fieldPortal, fieldCode} {
-		if seen&(1<<needed) == 0 {
+		if seen&(1<<needed) == 0 && !(t.bare && needed == fieldPortal) {
 			return t.fail(line, fields[needed].name, "column missing")
 		}
 	}
@@ -129,6 +129,11 @@ func columnOf(name string, i int, seen *uint32) (int, error) {
 		return 0, errors.New("give its fields as columns of their own, such as PROPERTIES.NAME")
 	case column == passed:
 		return passed, nil
+	case column == numbered && *seen&numberSeen != 0:
+		return 0, errors.New("column given twice")
+	case column == numbered:
+		*seen |= numberSeen
+		return numbered, nil
 	case *seen&(1<<column) != 0:
 		return 0, errors.New("column given twice")
 	}
@@ -170,6 +175,10 @@ func (t *table) row(cells []string) error {
 		if !utf8.ValidString(cell) {
 			at, _ := t.csv.FieldPos(i)
 			return t.fail(at, t.header[i], notUTF8)
+		}
+		if t.columns[i] == numbered {
+			row.number(cell)
+			continue
 		}
 		// A copy: the cells of a row share their memory, and a kept portal must
 		// not keep a photo alive.

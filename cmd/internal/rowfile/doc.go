@@ -15,7 +15,9 @@
 //	}
 //
 // Keys are the parameter names of imbot.register in any case, plus portal and
-// id. The fields of PROPERTIES may stand nested (JSON), as PROPERTIES.NAME, or
+// id, and those with which [Writer] exports rows: row, the number that the row
+// has in its run, which all rows bring along or none does, and class, error,
+// error.code and error.description, which are passed over. The fields of PROPERTIES may stand nested (JSON), as PROPERTIES.NAME, or
 // plainly as NAME. In PERSONAL_PHOTO, @img/helper.png is a file in the folder
 // of the input or below it, and nowhere else: rows may come from other people,
 // and must not pick files from the whole disk.

@@ -52,20 +52,23 @@ var fields = []field{
 	{photoField, func(r *Row) *string { return &r.Bot.Properties.PersonalPhoto }},
 }
 
-// Keys that an export of dead rows adds for its reader (see Writer). They say
-// what went wrong last time and are passed over when the file comes back.
+// Keys that an export of rows adds (see Writer). The number is the row's own; the
+// others say what went wrong last time, and are passed over when the file comes
+// back.
 const (
+	keyRow              = "row"
+	keyClass            = "class"
 	keyError            = "error"
-	keyErrorClass       = "error_class"
-	keyErrorCode        = "error_code"
-	keyErrorDescription = "error_description"
+	keyErrorCode        = "error.code"
+	keyErrorDescription = "error.description"
 )
 
 // Results of lookup that are no index into fields.
 const (
-	unknown = -1 - iota
-	nested  // PROPERTIES itself
-	passed  // a key of an export, to be passed over
+	unknown  = -1 - iota
+	nested   // PROPERTIES itself
+	passed   // a key of an export, to be passed over
+	numbered // the row's number
 )
 
 var byName = names()
@@ -84,7 +87,8 @@ func names() map[string]int {
 		}
 	}
 	add(properties, nested)
-	for _, key := range []string{keyError, keyErrorClass, keyErrorCode, keyErrorDescription} {
+	add(keyRow, numbered)
+	for _, key := range []string{keyClass, keyError, keyErrorCode, keyErrorDescription} {
 		add(key, passed)
 	}
 	return m

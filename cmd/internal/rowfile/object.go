@@ -27,6 +27,8 @@ func (r *Row) fill(text []byte) bool {
 		case i == unknown:
 			r.problem(named(string(key)), unknownKey(string(key), ""))
 		case i == passed:
+		case i == numbered:
+			r.numberJSON(value)
 		case i == nested && nestedSeen:
 			r.problem(properties, "given twice")
 		case i == nested:

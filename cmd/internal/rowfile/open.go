@@ -32,6 +32,9 @@ type Options struct {
 	// TempDir is where a source that can be read only once is kept for the
 	// second reading. Defaults to the system's folder for temporary files.
 	TempDir string
+	// Bare is set for rows that have neither portal nor id: each is for every
+	// portal.
+	Bare bool
 }
 
 // File is a source of rows, ready to be read any number of times. It is for
@@ -43,6 +46,7 @@ type File struct {
 	spool  string // temporary copy to remove; empty when path is the user's file
 	as     fs.FileInfo
 	photos *photos
+	bare   bool
 }
 
 // Open gets a source ready: a file's path, or "-" for standard input. What can
@@ -74,7 +78,7 @@ func Open(ctx context.Context, path string, o Options) (*File, error) {
 	if err := f.Close(); err != nil {
 		return nil, cannotRead(path, err)
 	}
-	return &File{name: path, format: format, path: path, as: info, photos: newPhotos(filepath.Dir(path))}, nil
+	return &File{name: path, format: format, path: path, as: info, photos: newPhotos(filepath.Dir(path)), bare: o.Bare}, nil
 }
 
 func openStdin(ctx context.Context, o Options) (*File, error) {
@@ -193,14 +197,14 @@ func (f *File) Rows() iter.Seq2[Row, error] {
 			yield(Row{}, cannotRead(f.name, err))
 			return
 		}
-		s := &scan{name: f.name, photos: f.photos, yield: yield}
+		s := &scan{name: f.name, photos: f.photos, bare: f.bare, yield: yield}
 		err = f.unchanged(in)
 		if err == nil {
 			err = s.run(in, f.format)
 		}
 		// The file was only read: its closing can lose nothing.
 		_ = in.Close()
-		if err != nil && !s.stopped {
+		if err != nil && !s.left {
 			yield(Row{}, s.asError(err))
 		}
 	}

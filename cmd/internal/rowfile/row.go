@@ -10,7 +10,7 @@ const CodeInput = "INPUT"
 
 // Row is one bot on one portal, as the input has it.
 type Row struct {
-	Number int // 1-based, counting rows of data only
+	Number int // 1-based: the row's own number, if the rows have such, else counting rows of data only
 	Line   int // 1-based line of the input where the row begins
 	// Portal is a host or host:port in lower case. Empty when the row gives
 	// none that can be used; then Problems says so.

@@ -15,8 +15,12 @@ type scan struct {
 	name    string
 	photos  *photos
 	yield   func(Row, error) bool
+	bare    bool // rows have no portal
 	number  int  // rows so far
-	stopped bool // the reader of the rows wants no more
+	stopped bool // no more rows: the reader of the rows wants none, or see wrong
+	left    bool // the reader of the rows wants none
+	numbers numbers
+	wrong   error // what is wrong with a row's number, after which none can be trusted
 }
 
 func (s *scan) run(in io.Reader, format string) error {
@@ -32,6 +36,9 @@ func (s *scan) run(in io.Reader, format string) error {
 	default:
 		err = s.csv(text)
 	}
+	if s.wrong != nil {
+		return s.wrong
+	}
 	if err == nil && s.number == 0 && !s.stopped {
 		err = &Error{File: s.name, Problem: "holds no rows"}
 	}
@@ -41,18 +48,26 @@ func (s *scan) run(in io.Reader, format string) error {
 // emit completes a row and hands it on. It reports whether to go on.
 func (s *scan) emit(row *Row, readable bool) bool {
 	s.number++
-	row.Number = s.number
-	if readable {
-		row.complete(s.photos)
+	if s.wrong = s.settleNumber(row, readable); s.wrong != nil {
+		s.stopped = true
+		return false
 	}
-	s.stopped = !s.yield(*row, nil)
+	if readable {
+		row.complete(s.photos, s.bare)
+	}
+	s.left = !s.yield(*row, nil)
+	s.stopped = s.left
 	return !s.stopped
 }
 
 // complete does what needs the row's fields all read: the portal's form, and
 // the photo's file.
-func (r *Row) complete(p *photos) {
+func (r *Row) complete(p *photos, bare bool) {
 	r.completePhoto(p)
+	if bare {
+		r.refusePortal()
+		return
+	}
 	given := r.Portal
 	if strings.TrimSpace(given) == "" {
 		r.Portal = ""

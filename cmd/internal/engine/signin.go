@@ -1,0 +1,63 @@
+// Signing in to portals: the client, the authorization server, the registry
+// that keeps what they give.
+
+package engine
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+
+	"botfleet/bitrix"
+	"botfleet/bitrix/portals"
+	"botfleet/bitrix/portals/signin"
+	"botfleet/cmd/internal/config"
+)
+
+// SignInOptions are what distinguishes one caller of portals from another.
+type SignInOptions struct {
+	// Transport replaces the client's own, as the sandbox does. Nil: none.
+	Transport http.RoundTripper
+	Version   string
+	Log       *slog.Logger
+	Meter     signin.Meter // nil: nothing is measured
+}
+
+// SignIn returns what calls portals with the credentials of the registry,
+// refreshed where they have expired, and a function that ends it.
+func (b *Base) SignIn(cfg config.Config, o SignInOptions) (*signin.Caller, func(), error) {
+	registry, err := b.OpenedRegistry(cfg)
+	if err != nil {
+		return nil, nil, err
+	}
+	agent := "botfleet/" + o.Version
+	client := bitrix.NewClient(bitrix.Config{
+		UserAgent: agent, Endpoints: cfg.Endpoints, Timeout: cfg.RequestTimeout, Transport: o.Transport,
+	})
+	c := signin.Config{
+		API: client, Store: registry, Locks: signin.NewRedisLocks(b.Redis), Endpoints: cfg.Endpoints,
+		Log: o.Log, Meter: o.Meter,
+	}
+	stop := client.Close
+	if cfg.ClientID != "" {
+		auth, err := bitrix.NewAuthServer(bitrix.AuthConfig{
+			URL: cfg.OAuthURL, ClientID: cfg.ClientID, ClientSecret: cfg.AppSecret,
+			UserAgent: agent, Endpoints: cfg.Endpoints, Transport: o.Transport,
+		})
+		if err != nil {
+			return nil, nil, fmt.Errorf("BITRIX_OAUTH_URL: %w", err)
+		}
+		c.Auth = auth
+		stop = func() { client.Close(); auth.Close() }
+	}
+	caller := signin.New(c)
+	return caller, func() { caller.Close(); stop() }, nil
+}
+
+// OpenedRegistry returns the registry with the portals' credentials opened.
+func (b *Base) OpenedRegistry(cfg config.Config) (*portals.Registry, error) {
+	if cfg.Keys.Empty() {
+		return nil, portals.ErrNoKey
+	}
+	return portals.New(b.Redis, cfg.Keys, portals.Options{Shards: cfg.Shards}), nil
+}

@@ -1,0 +1,45 @@
+// The archive's margin: when dead rows end elsewhere.
+
+package tasks
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+)
+
+func TestArchiveIsLeftBeforeItsCap(t *testing.T) {
+	var a archives
+	now := time.Now()
+	size, asked := int64(0), 0
+	ask := func(context.Context, string) (int64, error) { asked++; return size, nil }
+	full := func() bool { return a.full(t.Context(), "q", now, ask) }
+
+	for range archiveMany {
+		if full() {
+			t.Fatal("full while empty")
+		}
+	}
+	if asked != 1 {
+		t.Errorf("asked %d times for %d tasks", asked, archiveMany)
+	}
+	size = ArchiveFull - 2
+	if full() || full() || !full() { // the third would be one more than ArchiveFull
+		t.Error("the edge is elsewhere")
+	}
+	if asked != 2 {
+		t.Errorf("asked %d times", asked)
+	}
+	size = 0 // somebody has emptied it
+	if !full() {
+		t.Error("believed before its time")
+	}
+	now = now.Add(archiveFor)
+	if full() {
+		t.Error("still full")
+	}
+	if a.full(t.Context(), "other", now, func(context.Context, string) (int64, error) { return 0, errors.New("gone") }) {
+		t.Error("full because nobody knows")
+	}
+}

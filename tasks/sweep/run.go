@@ -1,0 +1,136 @@
+// The sweeper in the background.
+
+package sweep
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+const (
+	hintKey = "botfleet:{sweep}:hint"
+	// lastKey holds when everything was last looked at, in Unix milliseconds: a
+	// worker that takes over goes on from there.
+	lastKey = "botfleet:{sweep}:last"
+)
+
+// Hint asks whichever worker sweeps to look at everything soon: something was
+// lost, or may have been. It is heard within seconds, though not twice a minute.
+func (s *Sweeper) Hint(ctx context.Context) error {
+	if err := s.redis.Set(ctx, hintKey, "1", 0).Err(); err != nil {
+		return fmt.Errorf("hint at the sweeper: %w", err)
+	}
+	return nil
+}
+
+// Run sweeps until ctx ends, whenever no other worker does.
+func (s *Sweeper) Run(ctx context.Context) {
+	for {
+		l, err := s.take(ctx)
+		switch {
+		case err != nil && ctx.Err() == nil:
+			s.log.WarnContext(ctx, "the sweeper does not reach Redis", "err", err)
+		case l != nil:
+			s.lead(ctx, l)
+		}
+		if !wait(ctx, s.takeEvery) {
+			return
+		}
+	}
+}
+
+// lead sweeps until ctx ends or the lease is lost.
+func (s *Sweeper) lead(ctx context.Context, l *lease) {
+	ctx, stop := l.keep(ctx)
+	defer stop()
+	r := rhythm{Sweeper: s}
+	for {
+		do, err := r.due(ctx)
+		if do != nil {
+			_, err = s.pass(ctx, l, do)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			s.log.WarnContext(ctx, "sweeping was broken off", "err", err)
+		}
+		if !wait(ctx, s.tickEvery) {
+			return
+		}
+	}
+}
+
+// wait waits for d, and reports whether ctx has not ended meanwhile.
+func wait(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+// rhythm says when what is to be done.
+type rhythm struct {
+	*Sweeper
+
+	known bool      // when everything was last looked at has been read
+	full  time.Time // when everything was last looked at, or tried to be
+	quick time.Time // when the cheap part was
+	hint  bool
+}
+
+// due returns what is to be done now, or nil.
+func (r *rhythm) due(ctx context.Context) (func(*pass, context.Context) error, error) {
+	now := r.now()
+	if !r.known {
+		ms, err := r.redis.Get(ctx, lastKey).Int64()
+		if err != nil && !errors.Is(err, redis.Nil) {
+			return nil, fmt.Errorf("read when the sweeper last passed: %w", err)
+		}
+		r.known, r.full = true, time.UnixMilli(ms)
+	}
+	err := r.redis.GetDel(ctx, hintKey).Err()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return nil, fmt.Errorf("look for a hint: %w", err)
+	}
+	r.hint = r.hint || err == nil
+	since := now.Sub(r.full)
+	switch {
+	case since >= r.every || since < 0 || r.hint && since >= r.quickly:
+		// Noted before: if it fails it is tried again when the cheap part is due.
+		r.full, r.quick, r.hint = now.Add(r.quickly-r.every), now, false
+		return r.everything, nil
+	case now.Sub(r.quick) >= r.quickly:
+		r.quick = now
+		return r.cheap, nil
+	}
+	return nil, nil //nolint:nilnil // nothing is due
+}
+
+// everything is a full pass that is remembered.
+func (r *rhythm) everything(p *pass, ctx context.Context) error {
+	began := r.now()
+	if err := p.full(ctx); err != nil {
+		return err
+	}
+	r.full = began
+	if err := r.redis.Set(ctx, lastKey, began.UnixMilli(), 0).Err(); err != nil {
+		return fmt.Errorf("note when the sweeper passed: %w", err)
+	}
+	return nil
+}
+
+// cheap is a quick pass. A queue's name that was lost hints at more.
+func (r *rhythm) cheap(p *pass, ctx context.Context) error {
+	err := p.quick(ctx)
+	r.hint = r.hint || p.mended[Queue] > 0
+	return err
+}
