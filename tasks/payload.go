@@ -10,6 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"botfleet/tasks/runs"
 )
 
 // TypeName is the asynq task type of a registration.
@@ -58,11 +60,18 @@ func DecodePayload(b []byte) (Payload, error) {
 	if err != nil || p.Version != payloadVersion || len(bytes.TrimSpace(b[d.InputOffset():])) > 0 {
 		return Payload{}, unreadable(b, err)
 	}
-	if p.Run == "" || p.Row < 1 || p.Gen < 0 || p.PortalID == "" {
+	if p.Row < 1 || p.Gen < 0 || p.PortalID == "" {
 		return p, errors.New("the payload names no row of a run")
+	}
+	// The run becomes part of keys.
+	if err := runs.CheckID(p.Run); err != nil {
+		return Payload{}, errors.New(cut("the payload names no run: "+err.Error(), maxReason))
 	}
 	return p, nil
 }
+
+// maxReason bounds what is said of a payload, in characters: it may quote it.
+const maxReason = 200
 
 // unreadable says what is wrong with a payload that is not this version's. A
 // version that is not known explains everything else.
@@ -71,7 +80,7 @@ func unreadable(b []byte, strict error) error {
 		V *int `json:"v"`
 	}
 	if err := json.Unmarshal(b, &version); err != nil {
-		return fmt.Errorf("the payload is not readable: %w", err)
+		return errors.New(cut("the payload is not readable: "+err.Error(), maxReason))
 	}
 	if version.V == nil {
 		return errors.New("the payload has no version")
@@ -79,7 +88,7 @@ func unreadable(b []byte, strict error) error {
 	if *version.V != payloadVersion {
 		return fmt.Errorf("the payload has version %d, and this worker knows version %d", *version.V, payloadVersion)
 	}
-	return fmt.Errorf("the payload is not readable: %w", strict)
+	return errors.New(cut("the payload is not readable: "+strict.Error(), maxReason))
 }
 
 // TaskID is the id under which a bot is queued: the same for the same CODE of

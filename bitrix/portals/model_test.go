@@ -67,10 +67,10 @@ func (w *world) store(p *company, is company, lapsed *company) {
 			delete(w.names, host)
 		}
 	}
-	if o := w.names[is.host]; o == nil || o == lapsed {
+	if o := w.names[is.host]; (o == nil || o == lapsed) && (!is.gone || is.host != was.host) {
 		w.names[is.host] = p
 	}
-	if is.origin != "" && w.names[is.origin] == nil {
+	if is.origin != "" && is.origin != was.origin && w.names[is.origin] == nil {
 		w.names[is.origin] = p
 	}
 	if is.member != "" {

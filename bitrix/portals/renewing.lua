@@ -6,8 +6,9 @@ local id, generation = ARGV[1], ARGV[2]
 local raw = redis.call('HGET', KEYS[1], id)
 if not raw then return -1 end
 if string.format('%.0f', cjson.decode(raw).generation or 1) ~= generation then return -2 end
-local of, count = string.match(redis.call('HGET', KEYS[2], id) or '', '^(%d+) (%d+)$')
-count = of == generation and tonumber(count) or 0
+local of, noted = string.match(redis.call('HGET', KEYS[2], id) or '', '^(%d+) (%d+)$')
+local count = 0
+if of == generation then count = tonumber(noted) end
 local now = count + tonumber(ARGV[3])
 if now > 0 then
   redis.call('HSET', KEYS[2], id, string.format('%s %.0f', generation, now))

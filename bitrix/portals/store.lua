@@ -23,8 +23,9 @@ local function free(id, new, lapsed)
   local owner = redis.call('HGET', names, new.name)
   -- One that is gone does not insist on its host.
   if owner and owner ~= id and owner ~= lapsed and not new.gone then return false end
-  owner = new.member_id and redis.call('HGET', members, new.member_id)
-  return not owner or owner == id
+  if not new.member_id then return true end
+  local known = redis.call('HGET', members, new.member_id)
+  return not known or known == id
 end
 
 local function index(id, old, new, lapsed)
@@ -33,8 +34,9 @@ local function index(id, old, new, lapsed)
       redis.call('HDEL', names, host)
     end
   end
-  claim(new.name, id, lapsed)
-  if new.origin then claim(new.origin, id, '') end
+  -- What it has lost to another portal it does not take back without a reason.
+  if not new.gone or new.name ~= old.name then claim(new.name, id, lapsed) end
+  if new.origin and new.origin ~= old.origin then claim(new.origin, id, '') end
   if old.member_id and old.member_id ~= new.member_id then redis.call('HDEL', members, old.member_id) end
   if new.member_id then redis.call('HSET', members, new.member_id, id) end
   redis.call('SADD', KEYS[5], new.queue)

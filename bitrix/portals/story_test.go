@@ -60,7 +60,7 @@ var (
 
 // any is one of the ways to the same registry.
 func (s *story) any() *portals.Registry {
-	return rapid.SampledFrom(s.registries).Draw(s.t, "registry")
+	return s.registries[rapid.IntRange(0, len(s.registries)-1).Draw(s.t, "registry")]
 }
 
 func (s *story) draw(label string, from ...string) string {
@@ -72,7 +72,7 @@ func (s *story) company() (*company, string) {
 	if len(s.w.all) == 0 || rapid.IntRange(0, 30).Draw(s.t, "nobody") == 0 {
 		return nil, "0000000000000000"
 	}
-	p := rapid.SampledFrom(s.w.all).Draw(s.t, "portal")
+	p := s.w.all[rapid.IntRange(0, len(s.w.all)-1).Draw(s.t, "portal")]
 	return p, p.id
 }
 

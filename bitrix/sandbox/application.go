@@ -216,7 +216,8 @@ func (s *Sandbox) checkApp(p Portal) error {
 	if member == "" {
 		member = memberID(name)
 	}
-	if other := s.members[member]; other != nil && other != s.Portal(name) {
+	// The portal that this one replaces, see add, gives its member_id up.
+	if other := s.members[member]; other != nil && other.Name() != name {
 		return fmt.Errorf("sandbox: portal %q: member_id %s is that of portal %q", p.Name, member, other.cfg.Name)
 	}
 	return nil

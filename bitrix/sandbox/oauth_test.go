@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
@@ -213,6 +214,7 @@ func TestWrongQuestions(t *testing.T) {
 		q.Set(name, value)
 		return q
 	}
+	forged := string(refresh[:32]) + "00000000" + string(refresh[40:]) // of the pair before
 	other := with("client_id", "local.2")
 	other.Set("client_secret", "anothersecret")
 	for _, c := range []struct {
@@ -229,6 +231,7 @@ func TestWrongQuestions(t *testing.T) {
 		{with("client_secret", "wrong"), 401, "invalid_client"},
 		{with("refresh_token", "unheard"), 400, "invalid_grant"},
 		{with("refresh_token", string(refresh[:68])+"zz"), 400, "invalid_grant"},
+		{with("refresh_token", forged), 400, "invalid_grant"},
 		{other, 400, "invalid_grant"},
 	} {
 		v.refused(c.q, c.status, c.code)
@@ -237,7 +240,7 @@ func TestWrongQuestions(t *testing.T) {
 	v.refused(with("refresh_token", string(access)), 400, "invalid_grant")
 	v.violated(StraySecret)
 	v.refreshes(refresh) // all that has cost nothing
-	if s := v.box.Auth().Stats(); s.Refused != 11 || s.Errors["invalid_request"] != 5 || s.Errors["invalid_client"] != 2 || s.Reused != 0 {
+	if s := v.box.Auth().Stats(); s.Refused != 12 || s.Errors["invalid_request"] != 5 || s.Errors["invalid_client"] != 2 || s.Reused != 0 {
 		t.Errorf("%+v", s)
 	}
 }
@@ -370,6 +373,31 @@ func TestSilenceAfterTheTrade(t *testing.T) {
 	v.violated()
 }
 
+// TestClientThatLeft: whoever has left before the trade has not got the answer.
+func TestClientThatLeft(t *testing.T) {
+	v := visitApp(t, Portal{})
+	_, refresh := v.st.Pair()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	r := httptest.NewRequestWithContext(ctx, http.MethodGet, realAuth+"?"+question(refresh).Encode(), http.NoBody)
+	v.box.ServeHTTP(httptest.NewRecorder(), r)
+	v.refused(question(refresh), 400, "invalid_grant")
+	v.violated()
+	if s := v.st.AuthStats(); s.Refreshes != 1 || s.Lost != 1 || s.Reused != 1 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// TestRefusedOnceIsCountedOnce: a fault after the trade has nothing to spoil
+// where the server refuses by itself.
+func TestRefusedOnceIsCountedOnce(t *testing.T) {
+	v := visitApp(t, Portal{}, WithAuthFaults(Fault{Kind: Refuse, Code: "INTERNAL_SERVER_ERROR", When: After}))
+	v.refused(question("unheard"), 400, "invalid_grant")
+	if s := v.box.Auth().Stats(); s.Refused != 1 || s.Errors["invalid_grant"] != 1 {
+		t.Errorf("%+v", s)
+	}
+}
+
 func TestAuthFaultsOfOnePortalAndOfAll(t *testing.T) {
 	box := Start(t, WithApplication(appID, appSecret), WithPortals(
 		Portal{Name: "a.bitrix24.ru", App: appID, Faults: []Fault{{Kind: Refuse, Code: "PAYMENT_REQUIRED", Methods: []string{authMethod}}}},
@@ -485,6 +513,13 @@ func TestPortalsWithApplications(t *testing.T) {
 		if _, err := box.Add(bad); err == nil {
 			t.Errorf("%+v is accepted", bad)
 		}
+	}
+	moved := box.AddPortal(Portal{Name: "g.ru", App: appID})
+	if err := moved.Rename("h.ru"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := box.Add(Portal{Name: "g.ru", App: appID}); err == nil {
+		t.Error("a renamed portal's member_id is given away")
 	}
 	v := &visitor{t: t, box: box, client: &http.Client{Transport: box.Transport()}}
 	members := map[string]bool{}

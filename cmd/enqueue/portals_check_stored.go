@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 
 	"botfleet/bitrix/portals"
@@ -12,7 +13,7 @@ import (
 	"botfleet/cmd/internal/version"
 )
 
-func (a *app) storedChecker(ctx context.Context, cfg config.Config, f *portalsCheckFlags, args []string) (_ *checker, _ []portals.Portal, closing func(), err error) {
+func (a *app) storedChecker(ctx context.Context, cfg config.Config, f *portalsCheckFlags, args []string) (*checker, []portals.Portal, func(), error) {
 	if cfg.Keys.Empty() {
 		return nil, nil, nil, portals.ErrNoKey
 	}
@@ -20,19 +21,23 @@ func (a *app) storedChecker(ctx context.Context, cfg config.Config, f *portalsCh
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	closing = func() { _ = base.Close() }
-	defer func() {
-		if err != nil {
-			closing()
-		}
-	}()
 	list, err := portalsToCheck(ctx, base.Registry, f, args)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, nil, errors.Join(err, base.Close())
 	}
+	c, done, err := a.checkerOn(base, cfg, f)
+	if err != nil {
+		return nil, nil, nil, errors.Join(err, base.Close())
+	}
+	return c, list, func() { done(); _ = base.Close() }, nil
+}
+
+// checkerOn is what asks the portals stored in a Redis. The function returned
+// waits for tokens that are being renewed.
+func (a *app) checkerOn(base *engine.Base, cfg config.Config, f *portalsCheckFlags) (*checker, func(), error) {
 	opened, err := base.OpenedRegistry(cfg)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
 	log := slog.New(slog.DiscardHandler) // what matters is in the results
 	if cfg.Given["LOG_LEVEL"] {
@@ -44,10 +49,10 @@ func (a *app) storedChecker(ctx context.Context, cfg config.Config, f *portalsCh
 	}
 	caller, done, err := base.SignIn(cfg, engine.SignInOptions{Version: version.String(), Log: log, Meter: c})
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
 	c.signer = caller
-	return c, list, func() { done(); _ = base.Close() }, nil
+	return c, done, nil
 }
 
 // portalsToCheck are the portals named, or all; in the states asked for.

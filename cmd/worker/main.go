@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
@@ -53,6 +54,9 @@ func newCommand(environ []string, signals <-chan os.Signal, stdout, stderr io.Wr
 Signals: SIGTERM and Ctrl-C stop it: nothing more is taken, what is on its way
 ends or is handed back, within SHUTDOWN_TIMEOUT; a second one ends it at once.
 SIGTSTP: nothing more is taken, and it stays.
+
+With INSTALL_ADDR it also serves the application's install handler there: portals
+that install the application are stored, and get the bots of BOTS_FILE.
 
 HTTP on HTTP_ADDR: /healthz says that the process lives, /readyz that it can
 work, /metrics tells Prometheus what it does.
@@ -113,8 +117,15 @@ func work(cfg config.Config, inMemory bool, signals <-chan os.Signal, stderr io.
 		w.Pause()
 		log.Info("worker takes no tasks")
 	}
+	door, err := serveInstalls(ctx, w, measured, cfg, log)
+	if err != nil {
+		w.Stop()
+		_ = base.Close()
+		measured.Close()
+		return quietly(ctx, err)
+	}
 	web := pages{ready: w.Ready, warnings: w.Warnings, metrics: measured.Handler()}
-	err = serve(ctx, w, web, cfg, base.String(), signals, log)
+	err = serve(ctx, w, door, web, cfg, base.String(), signals, log)
 	if !errors.Is(err, errKilled) { // asynq, at work then, would panic without its connections
 		_ = base.Close()
 		measured.Close()
@@ -138,9 +149,10 @@ func start(ctx context.Context, base *engine.Base, cfg config.Config, log *slog.
 }
 
 // serve says that the worker lives until it is told to stop, and then stops it.
-func serve(ctx context.Context, w *engine.Worker, web pages, cfg config.Config, redis string, signals <-chan os.Signal, log *slog.Logger) error {
+func serve(ctx context.Context, w *engine.Worker, door *installs, web pages, cfg config.Config, redis string, signals <-chan os.Signal, log *slog.Logger) error {
 	health, err := serveHealth(cfg.HTTPAddr, web, log)
 	if err != nil {
+		door.stop()
 		w.Stop()
 		return err
 	}
@@ -150,7 +162,12 @@ func serve(ctx context.Context, w *engine.Worker, web pages, cfg config.Config, 
 	}
 	health.stopping()
 	log.Info("worker stops", "within", cfg.Shutdown)
-	stopped := stopOrKill(w, signals)
+	stopped := stopOrKill(func() {
+		var both sync.WaitGroup // side by side: SHUTDOWN_TIMEOUT is for both
+		both.Go(door.stop)
+		both.Go(w.Stop)
+		both.Wait()
+	}, signals)
 	health.close()
 	log.Info("worker stopped")
 	return stopped
@@ -211,12 +228,12 @@ const sameSignal = time.Second
 var errKilled = errors.New("told to stop twice: tasks in work will be run again by another worker")
 
 // stopOrKill stops the worker; a second signal does not wait for it.
-func stopOrKill(w *engine.Worker, signals <-chan os.Signal) error {
+func stopOrKill(stop func(), signals <-chan os.Signal) error {
 	stopped := make(chan struct{})
 	first := time.Now()
 	go func() {
 		defer close(stopped)
-		w.Stop()
+		stop()
 	}()
 	for {
 		select {

@@ -61,7 +61,7 @@ func (s *Service) submit(ctx context.Context, in portals.Installed) error {
 	}
 	if _, err := s.cfg.Submitter.Submit(ctx, run, regs...); errors.Is(err, tasks.ErrOtherBot) {
 		// The bots were changed between two tries; the rows of the first one stand.
-		s.log.Warn("the bots changed while a portal was being installed: it gets those that were queued first, and new ones",
+		s.log.Warn("the bots changed while a portal was being installed: where a place in the list has another bot now, the portal gets the earlier one",
 			"host", in.Portal.Name, "run", run)
 	} else if err != nil {
 		return err

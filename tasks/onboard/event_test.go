@@ -82,7 +82,7 @@ func TestEventsDoNotPrint(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x"} {
-		noSecret(t, verb, fmt.Sprintf(verb+verb+verb, e, &e, p)) //nolint:govet // every verb, on purpose
+		noSecret(t, verb, fmt.Sprintf(verb+verb+verb, e, &e, p))
 	}
 }
 

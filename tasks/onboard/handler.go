@@ -17,8 +17,8 @@ const (
 	maxBody = 64 << 10
 	// maxReading is how many bodies are read at once: 16 MB at the most.
 	maxReading = 256
-	// readWithin is how long a body may take to come.
-	readWithin = 5 * time.Second
+	// readWithin is how long a body may take to come: a portal sends it with the header.
+	readWithin = 2 * time.Second
 	// retryAfter is what a 503 asks for, in seconds.
 	retryAfter = 30
 )
@@ -36,21 +36,9 @@ const (
 // of a kind that is not worked on; 503 with Retry-After when it could not be kept
 // within [Config.KeepWithin] (2 s at the most) or there is too much to do; 400 to
 // what is no event; 405 to what is no POST. It reads at most 64 KB, for at most
-// 5 s. It needs Start only to know that the queue is full.
+// 2 s; bounds on the header are its server's. It needs Start only to know that the
+// queue is full.
 func (s *Service) Handler() http.Handler { return http.HandlerFunc(s.serve) }
-
-// Server returns an HTTP server for the handler, with bounds on what strangers may
-// send it and for how long. Whoever runs it sets its address, its TLS and its log.
-func (s *Service) Server() *http.Server {
-	return &http.Server{
-		Handler:           s.Handler(),
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       10 * time.Second,
-		WriteTimeout:      15 * time.Second, // from the end of the header: reading, keeping, answering
-		IdleTimeout:       30 * time.Second,
-		MaxHeaderBytes:    16 << 10,
-	}
-}
 
 func (s *Service) serve(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodPost {
@@ -75,7 +63,7 @@ func (s *Service) serve(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusOK, textOK)
 		return
 	}
-	outcome, err := s.keep(e)
+	outcome, err := s.keep(e) //nolint:contextcheck // an event is kept even when its sender has left
 	s.meter.Event(e.label(), outcome)
 	if err != nil {
 		s.log.Warn("an event could not be kept; the portal was asked to send it again",

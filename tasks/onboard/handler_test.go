@@ -302,7 +302,7 @@ func TestRateOfEvents(t *testing.T) {
 		if got := whole(t, d.post("nonsense")); got != answerMalformed {
 			t.Error(got)
 		}
-		time.Sleep(time.Second / doorRate)
+		<-time.After(time.Second / doorRate)
 		if got := whole(t, d.post(installForm().Encode())); got != answerOK {
 			t.Error(got)
 		}
@@ -349,13 +349,6 @@ func TestSlowBodyIsNotWaitedFor(t *testing.T) {
 	}
 	if len(d.reading) != 0 {
 		t.Error("its place is not free again")
-	}
-}
-
-func TestServerIsBounded(t *testing.T) {
-	server := newDoor(t, accepts(new(int))).Server()
-	if server.ReadHeaderTimeout <= 0 || server.ReadTimeout <= 0 || server.WriteTimeout <= 0 || server.IdleTimeout <= 0 || server.MaxHeaderBytes > 64<<10 {
-		t.Errorf("%+v", server)
 	}
 }
 

@@ -154,7 +154,9 @@ func TestBotsThatChangeMeanwhile(t *testing.T) {
 	s.becomes("install", "put off", 1)
 	changed := twoBots()
 	changed[1].Code = "another"
-	s.bots.set(append(changed, twoBots()[1]), nil)
+	extra := twoBots()[0]
+	extra.Code = "extra"
+	s.bots.set(append(changed, extra), nil)
 	s.hurry()
 	s.becomes("install", "installed", 1)
 	s.hasBots(s.portal(acme), 1, 3)

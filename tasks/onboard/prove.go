@@ -40,7 +40,7 @@ type proof struct {
 func (s *Service) prove(ctx context.Context, a bitrix.Access) (proof, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(s.ctx, cancel)() // Stop breaks it off: it changes nothing
+	defer context.AfterFunc(s.ctx, cancel)() //nolint:contextcheck // Stop breaks a proof off: it changes nothing
 
 	turn, done := context.WithTimeout(ctx, proofTurn)
 	defer done()

@@ -208,7 +208,7 @@ func (c Config) withDefaults() Config {
 }
 
 // stopWithin is how long Stop leaves the questions to Redis that are under way.
-const stopWithin = 10 * time.Second
+const stopWithin = 5 * time.Second
 
 // Start begins to work on kept events. It may be called once; after Stop it does
 // nothing.
@@ -251,7 +251,7 @@ func (s *Service) serverConfig() asynq.Config {
 }
 
 // Stop ends the service: the handler answers 503, nothing more is taken, proofs
-// are broken off and put off, and what else is under way may end, for 10 s. Stop
+// are broken off and put off, and what else is under way may end, for 5 s. Stop
 // the HTTP server before. It waits for events on their way into Redis, so as long
 // as the client of Config.Queue lets a command take. It may be called repeatedly.
 func (s *Service) Stop() {

@@ -365,3 +365,8 @@ func (g *goneHook) call(_ context.Context, p portals.Portal) error {
 	}
 	return nil
 }
+
+// zOf is a member of a sorted set, an hour ahead.
+func zOf(id string) redis.Z {
+	return redis.Z{Score: float64(time.Now().Add(time.Hour).Unix()), Member: id}
+}

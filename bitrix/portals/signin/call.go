@@ -113,13 +113,15 @@ func (a *attempt) renew(ctx context.Context, e *bitrix.Error) *bitrix.Error {
 	}
 	refused := a.portal
 	f := c.join("renew "+refused.ID, func(ctx context.Context, land func(outcome)) {
+		began := c.Now()
 		out := (&renewal{c: c, refused: refused, refusal: e}).run(ctx)
-		c.conclude(refused, &out)
+		c.conclude(refused, began, &out)
 		land(out)
 	})
 	landed := f.await(ctx, a.spare(ctx))
 	switch a.rounds++; {
 	case landed && f.failed != nil:
+		_ = c.failure(a.portal.ID) // so that it is known to be told
 		return a.tell(f.failed, e)
 	case !landed || a.spare(ctx) <= 0 || a.rounds > maxRounds:
 		return a.tell(a.pending(ctx, f), e)

@@ -23,6 +23,7 @@ type known struct {
 	// failed is how the last renewal ended, when it brought nothing; it holds
 	// until a time, so that each call does not begin the next.
 	failed *bitrix.Error
+	told   bool // a call was told of it
 	until  time.Time
 	since  time.Time // since when renewals have brought nothing
 	tries  int       // how many did
@@ -30,9 +31,14 @@ type known struct {
 	wasted time.Time
 }
 
-// blockedFor is how long a Blocked end of a renewal stands for others of the
-// same portal: until the hold that follows from it is known everywhere here.
-const blockedFor = 10 * time.Second
+// blockedFor is how long a Blocked end of a renewal stands after a call was
+// first told of it: until the hold that follows from it is known everywhere
+// here. The calls that began the renewal may all have left before its end, so
+// it stands for untoldFor until there is one to tell.
+const (
+	blockedFor = 10 * time.Second
+	untoldFor  = 10 * time.Minute
+)
 
 // newest returns the portal, or what is known of it that is newer.
 func (c *Caller) newest(p *portals.Portal) portals.Portal {
@@ -107,19 +113,24 @@ func (c *Caller) refused(p *portals.Portal) *bitrix.Error {
 	return &e
 }
 
-// failure is the end of the last renewal while it still stands, or nil.
+// failure is the end of the last renewal while it still stands, or nil. Its
+// caller tells of it.
 func (c *Caller) failure(id string) *bitrix.Error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	k := c.known[id]
-	if k == nil || k.failed == nil || !c.Now().Before(k.until) {
+	now := c.Now()
+	if k == nil || k.failed == nil || !now.Before(k.until) {
 		return nil
+	}
+	if !k.told && k.failed.Class == bitrix.Blocked {
+		k.told, k.until = true, now.Add(blockedFor)
 	}
 	return k.failed
 }
 
 // conclude keeps the end of a renewal of p, and completes its Wait.
-func (c *Caller) conclude(p portals.Portal, out *outcome) {
+func (c *Caller) conclude(p portals.Portal, began time.Time, out *outcome) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	k := c.remember(p)
@@ -128,11 +139,10 @@ func (c *Caller) conclude(p portals.Portal, out *outcome) {
 		*k = known{portal: out.portal, wasted: k.wasted}
 		return
 	}
-	now := c.Now()
 	if k.since.IsZero() {
-		k.since = now
+		k.since = began
 	}
-	k.failed, k.until = out.failed, now.Add(blockedFor)
+	k.failed, k.told, k.until = out.failed, false, c.Now().Add(untoldFor)
 	if w := out.failed.Wait; w != nil {
 		k.tries++
 		if w.Since.IsZero() {

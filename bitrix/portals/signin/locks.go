@@ -15,8 +15,8 @@ import (
 )
 
 // LockTime is how long a lock lasts that is not unlocked. A renewal has 10 s to
-// ask after it got the lock and 20 s to be answered, which leaves 30 s for an
-// answer that comes when nobody waits for it any more.
+// ask after it got the lock and 25 s to be answered, which leaves 25 s for a
+// server that is still at work on a request that nobody waits for any more.
 const LockTime = time.Minute
 
 // Locks keeps a portal's token from being renewed by two processes at once.

@@ -58,7 +58,7 @@ func (a *attempt) movedLater(ctx context.Context) *bitrix.Error {
 
 const (
 	// moveFor is how long a new host is tried to be stored.
-	moveFor = 30 * time.Second
+	moveFor = 15 * time.Minute
 	// moveOnce bounds one try.
 	moveOnce = 5 * time.Second
 )

@@ -18,9 +18,10 @@ const (
 	// asked whether that has brought new credentials.
 	lookEvery = time.Second
 	// askWithin is how long after the lock was asked for the request may begin,
-	// and answerWithin how long it may take: the lock must outlast both.
+	// and answerWithin how long it may take, 2 s in line and 20 s for the answer
+	// of [bitrix.AuthServer] included: the lock must outlast both.
 	askWithin    = 10 * time.Second
-	answerWithin = 20 * time.Second
+	answerWithin = 25 * time.Second
 	// noteWithin bounds the taking back of a note.
 	noteWithin = 5 * time.Second
 	// maxUnknown is how many trades of one pair may end unknown. The old pair is

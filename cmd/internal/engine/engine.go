@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -23,6 +24,7 @@ import (
 	"botfleet/tasks"
 	"botfleet/tasks/dispatch"
 	"botfleet/tasks/runs"
+	"botfleet/tasks/sweep"
 )
 
 // Base is what producers and workers need on one Redis.
@@ -100,6 +102,7 @@ type Meter interface {
 	dispatch.Meter
 	tasks.Meter
 	signin.Meter
+	sweep.Meter
 }
 
 // WorkerOptions are what distinguishes one worker from another.
@@ -123,7 +126,7 @@ type Worker struct {
 	cache  *portals.Cache
 	caller func() // ends what calls portals
 	tasks  *tasks.Worker
-	care   chan struct{}        // closed when the caretaking goroutine has ended
+	care   sync.WaitGroup       // the goroutines beside asynq's
 	told   map[string]time.Time // holds that the gate was told of, by their beginning; takeCare's own
 	behind bool                 // a change of the registry is not fully taken over yet; takeCare's own
 	cancel context.CancelFunc
@@ -132,7 +135,7 @@ type Worker struct {
 // StartWorker starts a worker, which Stop ends. Any number of them may work on
 // one Redis.
 func (b *Base) StartWorker(ctx context.Context, cfg config.Config, o WorkerOptions) (*Worker, error) {
-	w := &Worker{base: b, cfg: cfg, log: o.Log, care: make(chan struct{})}
+	w := &Worker{base: b, cfg: cfg, log: o.Log}
 	if err := w.start(ctx, o); err != nil {
 		return nil, err
 	}
@@ -188,11 +191,24 @@ func (w *Worker) start(ctx context.Context, o WorkerOptions) error {
 	}
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	w.cancel = cancel
-	go func() {
-		defer close(w.care)
-		w.takeCare(run)
-	}()
+	w.care.Go(func() { w.takeCare(run) })
+	if !o.Private { // nobody but this process could have lost anything
+		sweeper := w.sweeper(o.Meter)
+		w.care.Go(func() { sweeper.Run(run) })
+	}
 	return nil
+}
+
+// sweeper mends what the queue and the runs have lost.
+func (w *Worker) sweeper(meter Meter) *sweep.Sweeper {
+	c := sweep.Config{
+		Redis: w.base.Redis, Queues: w.base.Registry.Queues, Runs: w.base.Runs, Portals: w.base.Registry,
+		Requeue: w.base.Client(w.cfg, w.cfg.ResultTTL, w.gate), Log: w.log,
+	}
+	if meter != nil {
+		c.Meter = meter
+	}
+	return sweep.New(c)
 }
 
 // cachedPortals is how many opened portals a worker keeps at hand.
@@ -390,7 +406,7 @@ func (w *Worker) Pause() { w.tasks.Pause() }
 func (w *Worker) Stop() {
 	w.tasks.Stop()
 	w.cancel()
-	<-w.care
+	w.care.Wait()
 	w.caller()
 }
 

@@ -170,7 +170,7 @@ func TestAChangeIsTakenOverEvenIfRedisFailsFirst(t *testing.T) {
 	b.Redis.AddHook(fail)
 	w := started(t, b, cfg, sandbox.Start(t))
 	w.cancel() // the test takes care itself
-	<-w.care
+	w.care.Wait()
 	imported(t, b, acme)
 	found, err := b.Registry.Find(t.Context(), "acme.bitrix24.ru")
 	if err != nil {

@@ -23,6 +23,9 @@ const (
 	Store
 	// Question is for readiness, status and [Check]: one try, answered soon.
 	Question
+	// Doorstep is for events of portals, which are to be kept or refused within
+	// 2 s: many at once, and no second try.
+	Doorstep
 )
 
 // Pool sizes. A command holds a connection for well under a millisecond, so
@@ -32,6 +35,7 @@ const (
 	enginePool   = 64
 	storePool    = 64
 	questionPool = 4
+	doorstepPool = 32
 )
 
 // Client opens a client for a purpose. Nothing is sent before its first use;
@@ -50,6 +54,15 @@ func (c Config) Client(p Purpose) redis.UniversalClient {
 		o.ReadTimeout = 5 * time.Second
 		o.WriteTimeout = 5 * time.Second
 		o.DialTimeout = 3 * time.Second
+		o.ContextTimeoutEnabled = true
+	case Doorstep:
+		o.PoolSize = doorstepPool
+		o.MaxRetries = -1 // none
+		o.DialerRetries = 1
+		o.ReadTimeout = time.Second
+		o.WriteTimeout = time.Second
+		o.DialTimeout = time.Second
+		o.PoolTimeout = time.Second
 		o.ContextTimeoutEnabled = true
 	default:
 		o.PoolSize = questionPool
