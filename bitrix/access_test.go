@@ -99,6 +99,69 @@ func TestFingerprint(t *testing.T) {
 	}
 }
 
+// TestAccount: it is the credential's alone, wherever the portal is by now.
+func TestAccount(t *testing.T) {
+	a := mustWebhook(t, "https://a.bitrix24.ru/rest/1/"+testSecret)
+	if len(a.Account()) != len("webhook-")+12 || !strings.HasPrefix(a.Account(), "webhook-") || strings.Contains(a.Account(), testSecret) {
+		t.Error(a.Account())
+	}
+	moved, err := a.At("HTTPS", "B.bitrix24.de:443")
+	if err != nil || moved.Account() != a.Account() || moved.Endpoint() != "https://b.bitrix24.de/rest/" {
+		t.Errorf("%v, %v", moved, err)
+	}
+	if again, _ := moved.Reveal(); again != "https://b.bitrix24.de/rest/1/"+testSecret+"/" {
+		t.Error(again)
+	}
+	for _, raw := range []string{"https://a.bitrix24.ru/rest/2/" + testSecret, "https://a.bitrix24.ru/rest/1/other"} {
+		if mustWebhook(t, raw).Account() == a.Account() {
+			t.Errorf("%s is charged to another's account", raw)
+		}
+	}
+	for _, token := range []string{"one", "two"} {
+		if oauth, err := NewOAuth("a.bitrix24.ru", token); err != nil || oauth.Account() != "oauth" {
+			t.Errorf("%v, %v", oauth.Account(), err)
+		}
+	}
+	if (Access{}).Account() != "" {
+		t.Error("nobody has an account")
+	}
+	for _, place := range [][2]string{{"ftp", "a.ru"}, {"", "a.ru"}, {"https", ""}, {"https", "u@a.ru"}, {"https", "a.ru/x"}, {"https", "a.ru:0"}} {
+		if moved, err := a.At(place[0], place[1]); err == nil || strings.Contains(err.Error(), testSecret) {
+			t.Errorf("%q: %v, %v", place, moved, err)
+		}
+	}
+	if _, err := (Access{}).At("https", "a.ru"); err == nil {
+		t.Error("nothing can move")
+	}
+}
+
+// TestSecretIsNeverPrinted prints one in every way that a program might.
+func TestSecretIsNeverPrinted(t *testing.T) {
+	s := NewSecret(testSecret)
+	holder := struct {
+		Shown  Secret
+		hidden Secret
+		Ptr    *Secret
+		Pair   Tokens
+	}{s, s, &s, Tokens{Access: s, Refresh: s}}
+	var out strings.Builder
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%T", "%p"} {
+		fmt.Fprintf(&out, verb+verb+verb, s, &s, holder)
+	}
+	marshalled, err := json.Marshal(holder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slog.New(slog.NewJSONHandler(&out, nil)).Info("x", "s", s, "h", holder.hidden, "p", holder.Ptr, "t", holder.Pair)
+	all := out.String() + string(marshalled)
+	if strings.Contains(all, testSecret) || strings.Contains(all, fmt.Sprintf("%x", testSecret)) {
+		t.Errorf("the secret is shown: %s", all)
+	}
+	if s.Reveal() != testSecret || (Secret{}).Reveal() != "" || NewSecret("").String() != "" || s.String() != hidden {
+		t.Error("a secret that is another")
+	}
+}
+
 // TestAccessIsNeverPrinted prints accesses in every way that a program might.
 func TestAccessIsNeverPrinted(t *testing.T) {
 	hook := mustWebhook(t, "https://acme.bitrix24.ru/rest/1/"+testSecret)

@@ -105,48 +105,59 @@ func (z *zone) asked() int {
 // victim listens on loopback, by IPv4 and, where there is one, by IPv6, and
 // counts connections.
 type victim struct {
-	port  string
-	count atomic.Int32
+	port      string
+	listeners []net.Listener
+	count     atomic.Int32
+	own       int32 // connections of calls
 }
 
 func listen(t testing.TB) *victim {
 	t.Helper()
-	v := &victim{}
 	first, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	v := &victim{listeners: []net.Listener{first}}
 	v.port = first.Addr().String()[strings.LastIndex(first.Addr().String(), ":")+1:]
-	listeners := []net.Listener{first}
 	if second, err := net.Listen("tcp6", "[::1]:"+v.port); err == nil {
-		listeners = append(listeners, second)
+		v.listeners = append(v.listeners, second)
 	}
 	var serving sync.WaitGroup
-	for _, listener := range listeners {
-		serving.Go(func() {
-			for {
-				conn, err := listener.Accept()
-				if err != nil {
-					return
-				}
-				v.count.Add(1)
-				_ = conn.Close()
-			}
-		})
-		t.Cleanup(func() { _ = listener.Close(); serving.Wait() })
+	for _, listener := range v.listeners {
+		serving.Go(func() { v.serve(listener) })
 	}
+	t.Cleanup(func() {
+		for _, listener := range v.listeners {
+			_ = listener.Close()
+		}
+		serving.Wait()
+	})
 	return v
 }
 
-// calls counts the connections so far. One of its own comes last, so that none
-// before it can still be waiting to be taken.
-func (v *victim) calls() int32 {
-	before := v.count.Load()
-	conn, err := net.Dial("tcp4", "127.0.0.1:"+v.port)
-	if err != nil {
-		return -1
+func (v *victim) serve(listener net.Listener) {
+	for {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		v.count.Add(1)
+		_ = conn.Close()
 	}
-	_, _ = io.Copy(io.Discard, conn) // until the listener has taken and closed it
-	_ = conn.Close()
-	return max(v.count.Load()-1, before)
+}
+
+// calls counts the connections of others so far. It makes one of its own to
+// each listener first: whatever came before has then been taken.
+func (v *victim) calls(t testing.TB) int32 {
+	t.Helper()
+	for _, listener := range v.listeners {
+		conn, err := net.Dial("tcp", listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, conn) // until it was taken and closed
+		_ = conn.Close()
+		v.own++
+	}
+	return v.count.Load() - v.own
 }

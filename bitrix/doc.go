@@ -7,6 +7,15 @@
 // what may be done about it. [Bot.Validate] finds what a portal would refuse,
 // and what it would silently get wrong, before anything is sent.
 //
-// The package knows neither Redis nor queues, keeps no limits and repeats
-// nothing by itself: pace and repetition belong to its callers.
+// An application's access token lives for an hour. [AuthServer] trades its
+// refresh token for a new pair. A portal may be renamed: nothing is followed by
+// itself; [Error.Location] says where to, [Endpoints.CheckMove] whether its
+// credentials may go there, and [Access.At] takes them.
+//
+// Addresses come from strangers. [Endpoints] says which are called, and is
+// asked again about the IP address of every connection.
+//
+// The package knows neither Redis nor queues, keeps no portal's limits and
+// repeats nothing by itself: pace and repetition belong to its callers. Only
+// AuthServer, which all portals share, keeps a pace of its own.
 package bitrix

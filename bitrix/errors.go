@@ -17,7 +17,8 @@ const (
 	Conflict Class = "conflict"
 	// Limit: the portal refused before doing anything, because of its limits.
 	Limit Class = "limit"
-	// Token: the access token is no longer valid; a refreshed one may be.
+	// Token: the access token is no longer valid; a renewed one may be
+	// ([AuthServer.Refresh]).
 	Token Class = "token"
 	// Blocked: this portal answers nothing to these credentials until a person acts.
 	Blocked Class = "blocked"
@@ -58,8 +59,8 @@ type Error struct {
 	Code        string // as the portal gave it, or one of this package's own (see Code…)
 	Description string // one line for a person, scrubbed and cut to 300 characters
 	Status      int    // HTTP status, 0 when there was no answer of its own
-	Method      string // REST method
-	Host        string // the portal's host
+	Method      string // REST method, or [MethodToken]
+	Host        string // the portal's host, or the authorization server's
 	Credential  string // fingerprint of the [Access] that the call was made with; empty when there was none
 	Location    string // with CodePortalMoved: "scheme://host" of the redirect, or nothing when it names no other
 	Wait        *Wait  // set when nothing is wrong with what was asked: it cannot be had now

@@ -159,7 +159,7 @@ func (s *AuthServer) Refresh(ctx context.Context, refresh Secret) (Tokens, error
 		s.closure.leave(pass, untold, nil, s.config.Now())
 		return Tokens{}, failed
 	}
-	tokens, health, failed := s.ask(k)
+	tokens, health, failed := s.ask(k) //nolint:contextcheck // k holds the caller's
 	wait := s.closure.leave(pass, health, failed, s.config.Now())
 	if failed == nil {
 		return tokens, nil
@@ -222,7 +222,7 @@ func (s *AuthServer) ask(k *tokenCall) (Tokens, health, *Error) {
 	k.timed = timed
 	begun := s.config.Now()
 	out := &outgoing{stop: func() error { return tooLate(k.caller, s.config.Now()) }}
-	response, err := s.config.Transport.RoundTrip(s.request(k, out)) //nolint:contextcheck // k.timed is made of the caller's
+	response, err := s.config.Transport.RoundTrip(s.request(k, out))
 	if err != nil {
 		sent, refused := out.seal()
 		// A caller who gives up soon says nothing about the server.

@@ -130,6 +130,7 @@ func (k *tokenCall) noTokens(status int, code string) *Error {
 // decides, and the status only where the code is unknown, as with portals.
 func (k *tokenCall) refusal(status int, a tokenAnswer) (*Error, health) {
 	code, text := errorParts(a.Error, a.Description)
+	text = clean(text)
 	class, h := Blocked, well
 	switch upper := strings.ToUpper(code); {
 	case slices.Contains([]string{"INVALID_CLIENT", "UNAUTHORIZED_CLIENT", "WRONG_CLIENT", "APPLICATION_NOT_FOUND"}, upper):

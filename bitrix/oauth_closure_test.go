@@ -118,14 +118,14 @@ func TestPace(t *testing.T) {
 		}
 		served, waits := 0, map[time.Time]int{}
 		for range callers {
-			switch o := <-results; {
-			case o.wait == nil:
-				served++
-				if o.at > patience {
-					t.Errorf("served after %s", o.at)
-				}
-			default:
+			o := <-results
+			if o.wait != nil {
 				waits[o.wait.Until]++
+				continue
+			}
+			served++
+			if o.at > patience {
+				t.Errorf("served after %s", o.at)
 			}
 		}
 		if served != 60 || len(waits) != callers-60 {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -206,5 +207,37 @@ func TestAsynqAsksTheFetcher(t *testing.T) {
 			t.Fatal("asynq did not ask the fetcher")
 		}
 		f.expect(0, 0)
+	})
+}
+
+// failingRedis fails every script.
+type failingRedis struct {
+	redis.UniversalClient
+	asked int
+}
+
+func (f *failingRedis) EvalSha(ctx context.Context, _ string, _ []string, _ ...any) *redis.Cmd {
+	f.asked++
+	cmd := redis.NewCmd(ctx)
+	cmd.SetErr(errors.New("OOM command not allowed when used memory > 'maxmemory'"))
+	return cmd
+}
+
+// asynq's servers ask again at once after an error: with a full Redis they would
+// do nothing else.
+func TestAFullRedisIsAskedOnceASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rdb := &failingRedis{}
+		f := newFetcher(rdb)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		for ctx.Err() == nil {
+			if err := f.EvalSha(ctx, fetchScript, fetchKeys, 1, "asynq:{q}:t:").Err(); err == nil || !strings.HasPrefix(err.Error(), "OOM") {
+				t.Fatal(err)
+			}
+		}
+		if rdb.asked < 9 || rdb.asked > 11 {
+			t.Errorf("asked %d times in 10 s", rdb.asked)
+		}
 	})
 }

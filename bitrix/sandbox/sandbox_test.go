@@ -38,6 +38,9 @@ func TestTwoCallsWithOneCodeMakeTwoBots(t *testing.T) {
 	kinds := map[ViolationKind]int{}
 	for _, x := range v.st.Violations() {
 		kinds[x.Kind]++
+		if x.Host != host {
+			t.Errorf("%+v", x)
+		}
 	}
 	if kinds[SameCode] != 1 || kinds[DuplicateBot] != 1 {
 		t.Errorf("violations %v", kinds)

@@ -56,11 +56,14 @@ func (f *deadFilter) add(cmd *cobra.Command) {
 }
 
 // check makes the choices comparable, and refuses one of nothing.
-func (f *deadFilter) check() error {
+func (f *deadFilter) check(cmd *cobra.Command) error {
 	for _, c := range []struct {
 		flag  string
 		words []string
 	}{{"code", f.codes}, {"class", f.classes}, {"portal", f.portals}} {
+		if len(c.words) == 0 && cmd.Flags().Changed(c.flag) {
+			return &usageError{"--" + c.flag + ": is empty"} // a script's empty variable must not mean all
+		}
 		for i, w := range c.words {
 			if c.words[i] = strings.ToLower(strings.TrimSpace(w)); c.words[i] == "" {
 				return &usageError{"--" + c.flag + ": one of the values is empty"}

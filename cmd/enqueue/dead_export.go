@@ -43,7 +43,7 @@ the photos inside, as base64.`,
 		Example: "  enqueue dead export RUN --class validation --output failed.csv",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := f.check(); err != nil {
+			if err := f.check(cmd); err != nil {
 				return err
 			}
 			format, err := exportFormat(a.common.output, a.common.format)

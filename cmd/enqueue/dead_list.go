@@ -23,7 +23,7 @@ how many died of what. Nothing is changed.`,
 		Example: "  enqueue dead list RUN --class validation --format csv --output dead.csv",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := f.check(); err != nil {
+			if err := f.check(cmd); err != nil {
 				return err
 			}
 			return a.withBase(cmd.Context(), func(_ config.Config, base *engine.Base) error {

@@ -51,7 +51,7 @@ Ctrl-C stops between two rows; the same command goes on with those still dead.`,
 		Example: `  enqueue dead retry RUN --class transient,ambiguous --reason "the proxy was down"`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := f.check(); err != nil {
+			if err := f.check(cmd); err != nil {
 				return err
 			}
 			return a.withBase(cmd.Context(), func(cfg config.Config, base *engine.Base) error {
@@ -66,14 +66,14 @@ Ctrl-C stops between two rows; the same command goes on with those still dead.`,
 	return cmd
 }
 
-func (f *deadRetryFlags) check() error {
+func (f *deadRetryFlags) check(cmd *cobra.Command) error {
 	if math.IsNaN(f.rps) || math.IsInf(f.rps, 0) || f.rps < 0 || f.rps > 0 && f.rps < 0.01 {
 		return &usageError{"--rps: needed is a number of rows per second from 0.01, or 0 for no limit"}
 	}
 	if utf8.RuneCountInString(f.reason) > mostReason || !utf8.ValidString(f.reason) {
 		return &usageError{fmt.Sprintf("--reason: needed is UTF-8 text of at most %d characters", mostReason)}
 	}
-	return f.deadFilter.check()
+	return f.deadFilter.check(cmd)
 }
 
 func (a *app) retryDead(ctx context.Context, cfg config.Config, base *engine.Base, run string, f *deadRetryFlags) error {

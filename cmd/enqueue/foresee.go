@@ -17,6 +17,7 @@ import (
 	"botfleet/bitrix/portals"
 	"botfleet/cmd/internal/outlook"
 	"botfleet/ratelimit"
+	"botfleet/tasks/onboard"
 	"botfleet/tasks/runs"
 )
 
@@ -143,7 +144,9 @@ func fleetOf(inspector *asynq.Inspector) (fleet, error) {
 	processes := map[string]bool{}
 	for _, s := range servers {
 		processes[fmt.Sprintf("%s %d", s.Host, s.PID)] = true
-		f.slots += s.Concurrency
+		if _, installs := s.Queues[onboard.Queue]; !installs {
+			f.slots += s.Concurrency
+		}
 	}
 	f.workers = len(processes)
 	return f, nil

@@ -83,7 +83,7 @@ func stateOf(p *portals.Portal) portalState {
 // states reads --state; nil means all.
 func states(words []string) (map[portalState]bool, error) {
 	if len(words) == 0 {
-		return nil, nil //nolint:nilnil // all of them
+		return nil, nil
 	}
 	keep := map[portalState]bool{}
 	for _, w := range words {

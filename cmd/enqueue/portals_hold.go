@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -89,7 +90,7 @@ func (c *change) csvCells() []string {
 		since, reason = c.Was.Since.Format(time.RFC3339), c.Was.Reason
 	}
 	if c.Rows != nil {
-		rows = fmt.Sprint(*c.Rows)
+		rows = strconv.Itoa(*c.Rows)
 	}
 	return []string{c.Portal, c.ID, c.Done, since, reason, rows}
 }

@@ -65,8 +65,8 @@ type importReport struct {
 
 // releasedHold is a hold that new credentials have ended.
 type releasedHold struct {
-	Portal string `json:"portal"`
-	*holdOf
+	Portal string  `json:"portal"`
+	Was    *holdOf `json:"was"`
 }
 
 type importProblem struct {
@@ -212,7 +212,7 @@ func (r *importReport) compare(ctx context.Context, gate ratelimit.Gate, before,
 
 func (a *app) printImport(rep *importReport) error {
 	for _, h := range rep.Released {
-		a.sayf("released: %s was %s", h.Portal, h.words())
+		a.sayf("released: %s was %s", h.Portal, h.Was.words())
 	}
 	for _, name := range rep.Back {
 		a.sayf("back: %s was gone", name)

@@ -47,7 +47,7 @@ type records struct {
 // newRecords opens the destination that --output and --format ask for.
 func (a *app) newRecords(l layout) (*records, error) {
 	r := &records{layout: l, format: a.common.format, name: "standard output"}
-	var w io.Writer = a.std.out
+	w := a.std.out
 	if a.common.output == "" {
 		r.format = a.stdoutFormat()
 	} else if r.format == "" {
@@ -88,7 +88,7 @@ func (r *records) create(path string) error {
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
 		flags = os.O_WRONLY
 	}
-	f, err := os.OpenFile(path, flags, 0o666) //nolint:gosec // as a shell's > makes it
+	f, err := os.OpenFile(path, flags, 0o666)
 	switch {
 	case errors.Is(err, fs.ErrExist):
 		return fmt.Errorf("output %s: is there already; remove it, or name another file", path)

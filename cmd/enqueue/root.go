@@ -65,7 +65,7 @@ Environment (a flag of the same name beats it):
 	a.flags = config.AddFlags(p)
 	// The settings are in the table above; as flags they would bury the rest.
 	config.HideFlags(p)
-	root.AddCommand(newRun(a), newCheck(a), newSubmit(a), newStatus(a), newResults(a), newDead(a), newPortals(a))
+	root.AddCommand(newRun(a), newCheck(a), newSubmit(a), newStatus(a), newResults(a), newDead(a), newPortals(a), newDoctor(a))
 	for _, c := range root.Commands() {
 		c.Long += "\n\n" + exitHelp
 	}

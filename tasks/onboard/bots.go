@@ -48,7 +48,7 @@ func (s *Service) submit(ctx context.Context, in portals.Installed) error {
 		return nil
 	}
 	if in.Count > 1 {
-		if err := s.forget(&in.Portal, bots, run); err != nil {
+		if err := s.comeBack(ctx, &in.Portal, bots, run); err != nil {
 			return err
 		}
 	}
@@ -67,6 +67,20 @@ func (s *Service) submit(ctx context.Context, in portals.Installed) error {
 		return err
 	}
 	return s.cfg.Runs.Seal(ctx, run)
+}
+
+// comeBack prepares the submission of the bots of a portal that was gone.
+func (s *Service) comeBack(ctx context.Context, p *portals.Portal, bots []bitrix.Bot, run string) error {
+	known := time.NewTimer(s.cfg.CacheAge)
+	defer known.Stop()
+	select {
+	case <-known.C:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-s.ctx.Done():
+		return &delay{s.now(), stopping}
+	}
+	return s.forget(p, bots, run)
 }
 
 // forget removes the finished registrations of an earlier install. The portal

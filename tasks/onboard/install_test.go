@@ -440,11 +440,15 @@ func TestInstalledAgain(t *testing.T) {
 	s.becomes("uninstall", "uninstalled", 1)
 	s.submitter.after = 1 // and a failure on the way
 	form := s.box.Install(acme)
+	begin := time.Now()
 	await(t, "the second install", func() bool {
 		s.deliver(form)
 		_, _ = s.inspector.RunAllRetryTasks(Queue)
 		return s.meter.all()["install installed"] == 2
 	})
+	if took := time.Since(begin); took < s.cfg.CacheAge {
+		t.Errorf("submitted after %v, when workers may still believe that the portal is gone", took)
+	}
 	now := s.portal(acme)
 	if now.Gone != nil || now.ID != p.ID {
 		t.Errorf("stored as %+v", now)

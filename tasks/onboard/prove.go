@@ -28,6 +28,9 @@ const (
 // must not be able to make us hammer it, nor use up its request rate of 2 a second.
 func proofLimits() ratelimit.Limits { return ratelimit.Limits{Rate: 1, Burst: 3} }
 
+// stopping is the reason of what is broken off by Stop.
+const stopping = "the worker stops"
+
 // proof is what a portal said about a token.
 type proof struct {
 	// useless is why the portal, though it knows the token, does nothing for it;
@@ -56,7 +59,7 @@ func (s *Service) prove(ctx context.Context, a bitrix.Access) (proof, error) {
 	_, _, err = s.cfg.Prover.Bots(asked, a, "")
 	s.observe(ctx, ticket, err)
 	if s.ctx.Err() != nil && err != nil {
-		return proof{}, &delay{s.now(), "the worker stops"}
+		return proof{}, &delay{s.now(), stopping}
 	}
 	return judge(err)
 }

@@ -59,6 +59,10 @@ type Config struct {
 	// It is called again when it fails. Nil: nothing is called.
 	Gone func(ctx context.Context, p portals.Portal) error
 
+	// CacheAge is longer than any worker believes what it has read of a portal. The
+	// bots of one that is installed again wait for it: to a worker that has not
+	// seen that yet the portal is gone, and its rows end. Defaults to 2 s.
+	CacheAge time.Duration
 	// KeepWithin is how long keeping an event may take before the portal is asked
 	// to send it again. Defaults to 1.5 s, and is at most that: an answer is due
 	// within 2 s.
@@ -125,6 +129,7 @@ const (
 	doorRate  = 50
 	doorBurst = 200
 
+	defaultCacheAge    = 2 * time.Second
 	defaultConcurrency = 32
 	defaultProofRate   = 20
 )
@@ -191,6 +196,9 @@ func (c *Config) check() error {
 func (c Config) withDefaults() Config {
 	if c.KeepWithin <= 0 || c.KeepWithin > keepWithin {
 		c.KeepWithin = keepWithin
+	}
+	if c.CacheAge <= 0 {
+		c.CacheAge = defaultCacheAge
 	}
 	if c.Concurrency < 1 {
 		c.Concurrency = defaultConcurrency

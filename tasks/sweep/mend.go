@@ -23,8 +23,6 @@ const (
 	hands = 8
 	// mendCost is what the mending of a row counts for: the questions it takes.
 	mendCost = 4
-	// perCost is how many pending tasks are searched at the cost of one look.
-	perCost = 1000
 )
 
 // mendRows looks at the suspects again and mends them.
@@ -35,18 +33,10 @@ func (p *pass) mendRows(ctx context.Context) error {
 	if err := p.settled(ctx); err != nil {
 		return err
 	}
-	cost := mendCost
-	for _, q := range p.names {
-		n, err := p.redis.LLen(ctx, prefix(q)+"pending").Result()
-		if err != nil {
-			return fmt.Errorf("count the pending tasks of queue %s: %w", q, err)
-		}
-		cost = max(cost, mendCost+int(n)/perCost)
-	}
 	all, within := errgroup.WithContext(ctx)
 	all.SetLimit(hands)
 	for _, x := range p.rowsToMend {
-		if err := p.pace(within, cost); err != nil {
+		if err := p.pace(within, mendCost); err != nil {
 			_ = all.Wait()
 			return err
 		}
@@ -112,9 +102,10 @@ func (p *pass) mendRow(ctx context.Context, x rowRef) (kind string, err error) {
 }
 
 // taskOf returns the task under an id, after mending what was wrong with it;
-// nil when there is none.
+// nil when there is none. Ids without a task were removed from among the pending
+// ones before, so that these need no search for each row.
 func (p *pass) taskOf(ctx context.Context, queue, id string) (*asynq.TaskInfo, error) {
-	kinds, err := p.look(ctx, queue, []string{id}, true, true)
+	kinds, err := p.look(ctx, queue, []string{id}, true, false)
 	if err != nil {
 		return nil, err
 	}
@@ -160,10 +151,10 @@ func (p *pass) judge(ctx context.Context, s suspectRow) (string, error) {
 		return p.replace(ctx, s)
 	case asynq.TaskStateActive, asynq.TaskStatePending, asynq.TaskStateScheduled, asynq.TaskStateRetry, asynq.TaskStateAggregating:
 	}
-	if unreadable || own {
-		return "", nil // its handler sees to it
+	if !unreadable && !own {
+		return p.duplicate(ctx, s, runs.Ref{Run: ref.Run, Row: ref.Row})
 	}
-	return p.duplicate(ctx, s, runs.Ref{Run: ref.Run, Row: ref.Row})
+	return "", nil //nolint:nilerr // its handler sees to it
 }
 
 func archivedText(last string) string {

@@ -19,6 +19,17 @@ import (
 	"botfleet/tasks/runs"
 )
 
+// Rows that have their tasks are no suspects: nobody looks at them twice.
+func TestHealthyRowsAreNotSuspected(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		c := w.config()
+		c.Settle = time.Hour
+		w.sweeper = New(c)
+		w.submit("r", "a", "b", "c")
+		w.pass(nil)
+	})
+}
+
 func TestADeletedTaskIsRestored(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {
 		w.submit("r", "helper", "other")

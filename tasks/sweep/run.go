@@ -88,7 +88,7 @@ type rhythm struct {
 }
 
 // due returns what is to be done now, or nil.
-func (r *rhythm) due(ctx context.Context) (func(*pass, context.Context) error, error) {
+func (r *rhythm) due(ctx context.Context) (part, error) {
 	now := r.now()
 	if !r.known {
 		ms, err := r.redis.Get(ctx, lastKey).Int64()
@@ -116,7 +116,7 @@ func (r *rhythm) due(ctx context.Context) (func(*pass, context.Context) error, e
 }
 
 // everything is a full pass that is remembered.
-func (r *rhythm) everything(p *pass, ctx context.Context) error {
+func (r *rhythm) everything(ctx context.Context, p *pass) error {
 	began := r.now()
 	if err := p.full(ctx); err != nil {
 		return err
@@ -129,7 +129,7 @@ func (r *rhythm) everything(p *pass, ctx context.Context) error {
 }
 
 // cheap is a quick pass. A queue's name that was lost hints at more.
-func (r *rhythm) cheap(p *pass, ctx context.Context) error {
+func (r *rhythm) cheap(ctx context.Context, p *pass) error {
 	err := p.quick(ctx)
 	r.hint = r.hint || p.mended[Queue] > 0
 	return err

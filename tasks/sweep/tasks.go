@@ -26,8 +26,10 @@ const (
 	lookedAt = 200
 	// page is about how many keys or ids are read with one question.
 	page = 500
-	// deepCost is what one search among all pending tasks counts for.
-	deepCost = 50
+	// deepAt is how many ids one script searches for among all pending tasks.
+	deepAt = 10
+	// searched is how many pending tasks are searched at the cost of one look.
+	searched = 1000
 )
 
 // prefix is what the keys of a queue begin with, as asynq v0.26.0 makes them.
@@ -117,7 +119,11 @@ func (p *pass) mendTasks(ctx context.Context) error {
 	for g, ids := range groups {
 		size, cost := lookedAt, 1
 		if g.deep {
-			size, cost = 10, deepCost
+			n, err := p.redis.LLen(ctx, prefix(g.queue)+"pending").Result()
+			if err != nil {
+				return fmt.Errorf("count the pending tasks of queue %s: %w", g.queue, err)
+			}
+			size, cost = deepAt, 1+int(n)/searched
 		}
 		for part := range slices.Chunk(ids, size) {
 			if err := p.pace(ctx, cost*len(part)); err != nil {
@@ -252,20 +258,28 @@ func (p *pass) keys(ctx context.Context) error {
 			if err != nil {
 				return fmt.Errorf("look for tasks: %w", err)
 			}
-			for _, queue := range p.names {
-				var ids []string
-				for _, key := range found {
-					if id, ok := strings.CutPrefix(key, taskKey(queue, "")); ok {
-						ids = append(ids, id)
-					}
-				}
-				if err := p.inspect(ctx, queue, ids); err != nil {
-					return err
-				}
+			if err := p.found(ctx, found); err != nil {
+				return err
 			}
 			if cursor = next; cursor == 0 {
 				break
 			}
+		}
+	}
+	return nil
+}
+
+// found looks at tasks, by their keys, of the queues that are swept.
+func (p *pass) found(ctx context.Context, keys []string) error {
+	for _, queue := range p.names {
+		var ids []string
+		for _, key := range keys {
+			if id, ok := strings.CutPrefix(key, taskKey(queue, "")); ok {
+				ids = append(ids, id)
+			}
+		}
+		if err := p.inspect(ctx, queue, ids); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -114,6 +114,7 @@ func (w *world) config() Config {
 // both runs a test on each kind of Redis.
 func both(t *testing.T, test func(t *testing.T, w *world)) {
 	t.Helper()
+	t.Parallel() // most of it is waiting
 	redistest.Both(t, func(t *testing.T, rdb redis.UniversalClient, _ string) { test(t, newWorld(t, rdb)) })
 }
 

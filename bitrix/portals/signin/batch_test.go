@@ -45,8 +45,8 @@ func TestBatchRepeatsRefusedRows(t *testing.T) {
 		expiresMidway(w, &asked)
 		p := w.portal()
 		ans, err := w.caller().RegisterBatch(t.Context(), &p, bots(4))
-		if err != nil || len(asked) != 2 || asked[0] != "abcd" || asked[1] != "bcd" || w.trades != 1 {
-			t.Fatalf("%v, asked %v, %d trades", err, asked, w.trades)
+		if err != nil || len(asked) != 2 || asked[0] != "abcd" || asked[1] != "bcd" || w.see().trades != 1 {
+			t.Fatalf("%v, asked %v, %d trades", err, asked, w.see().trades)
 		}
 		for i, row := range ans.Rows {
 			if row.Err != nil || row.Registered.BotID != int64('a'+i) {
@@ -113,8 +113,8 @@ func TestBatchRepeatFails(t *testing.T) {
 		if err != nil || ans.Rows[0].Err != nil {
 			t.Fatal(err)
 		}
-		mustBe(t, ans.Rows[1].Err, bitrix.Ambiguous, bitrix.CodeReset)
-		mustBe(t, ans.Rows[2].Err, bitrix.Ambiguous, bitrix.CodeReset)
+		_ = mustBe(t, ans.Rows[1].Err, bitrix.Ambiguous, bitrix.CodeReset)
+		_ = mustBe(t, ans.Rows[2].Err, bitrix.Ambiguous, bitrix.CodeReset)
 	})
 }
 
@@ -122,8 +122,8 @@ func TestBatchRefusedAsAWhole(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		p := w.portal()
-		if _, err := w.caller().RegisterBatch(t.Context(), &p, bots(2)); err != nil || len(w.sent) != 2 {
-			t.Errorf("%v, %d calls", err, len(w.sent))
+		if _, err := w.caller().RegisterBatch(t.Context(), &p, bots(2)); err != nil || len(w.see().sent) != 2 {
+			t.Errorf("%v, %d calls", err, len(w.see().sent))
 		}
 	})
 }
@@ -147,12 +147,11 @@ func TestCommandsAreHandedBack(t *testing.T) {
 		if answers, _, err = c.Batch(t.Context(), &p, commands); err != nil || answers[1].Err != nil {
 			t.Errorf("%v, %v", err, answers[1].Err)
 		}
-		w.access = "other"
-		w.refresh = "another"
+		w.change(func() { w.access, w.refresh = "other", "another" })
 		answers, _, err = c.Batch(t.Context(), &p, commands)
 		if err != nil {
 			t.Fatal(err)
 		}
-		mustBe(t, answers[1].Err, bitrix.Blocked, "invalid_grant")
+		_ = mustBe(t, answers[1].Err, bitrix.Blocked, "invalid_grant")
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -88,6 +89,29 @@ func (w *world) portal() portals.Portal {
 	defer w.mu.Unlock()
 	return w.stored
 }
+
+// seen is what has happened so far.
+type seen struct {
+	trades, reuse, deadCalls, notes int
+	sent                            []string
+	calls                           map[string]int
+}
+
+func (w *world) see() seen {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return seen{w.trades, w.reuse, w.deadCalls, w.notes, slices.Clone(w.sent), maps.Clone(w.calls)}
+}
+
+// change changes the world while it is at work.
+func (w *world) change(f func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f()
+}
+
+// elapse lets time pass in a bubble.
+func elapse(d time.Duration) { _ = pause(context.Background(), d) }
 
 // config is what a process has.
 func (w *world) config() Config {

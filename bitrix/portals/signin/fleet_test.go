@@ -39,8 +39,8 @@ func TestFleetRenewsOnce(t *testing.T) {
 			}
 		}
 		calls.Wait()
-		if w.trades != 1 || w.reuse != 0 {
-			t.Errorf("%d trades, %d with a dead refresh token; want 1 and 0", w.trades, w.reuse)
+		if w.see().trades != 1 || w.see().reuse != 0 {
+			t.Errorf("%d trades, %d with a dead refresh token; want 1 and 0", w.see().trades, w.see().reuse)
 		}
 	})
 }
@@ -60,9 +60,9 @@ func TestFleetIsRefusedOnce(t *testing.T) {
 			})
 		}
 		calls.Wait()
-		time.Sleep(50 * time.Second)
-		if w.reuse != 1 {
-			t.Errorf("the refused token was tried %d times within a minute, want once", w.reuse)
+		elapse(50 * time.Second)
+		if w.see().reuse != 1 {
+			t.Errorf("the refused token was tried %d times within a minute, want once", w.see().reuse)
 		}
 	})
 }
@@ -85,11 +85,11 @@ func TestLockHolderKilled(t *testing.T) {
 			if !e.Wait.Since.Equal(began) {
 				t.Fatalf("hindered since %v, want since the beginning", e.Wait.Since.Sub(began))
 			}
-			time.Sleep(wait(e))
+			elapse(wait(e))
 			err = register(c, w.portal())
 		}
-		if took := time.Since(began); took < LockTime || took > LockTime+20*time.Second || w.trades != 1 {
-			t.Errorf("renewed after %v with %d trades", took, w.trades)
+		if took := time.Since(began); took < LockTime || took > LockTime+20*time.Second || w.see().trades != 1 {
+			t.Errorf("renewed after %v with %d trades", took, w.see().trades)
 		}
 	})
 }
@@ -109,9 +109,9 @@ func TestWaiterSeesTheNewPair(t *testing.T) {
 		old := w.portal()
 		time.AfterFunc(1500*time.Millisecond, func() { w.put(2, "https://"+oldHost, "valid-0", "refresh-1") })
 		e := mustBe(t, register(c, old), bitrix.Transient, CodePending)
-		time.Sleep(wait(e))
-		if err := register(c, old); err != nil || w.trades != 0 || w.deadCalls != 1 {
-			t.Errorf("%v, %d trades, %d dead calls", err, w.trades, w.deadCalls)
+		elapse(wait(e))
+		if err := register(c, old); err != nil || w.see().trades != 0 || w.see().deadCalls != 1 {
+			t.Errorf("%v, %d trades, %d dead calls", err, w.see().trades, w.see().deadCalls)
 		}
 	})
 }
@@ -125,17 +125,17 @@ func TestFrozenBeforeAsking(t *testing.T) {
 		old := w.portal()
 		frozen := &freezingStore{Store: fakeStore{w}, sleep: 3 * time.Minute}
 		callers[0].Store = frozen
-		mustBe(t, register(callers[0], old), bitrix.Transient, CodePending)
-		time.Sleep(LockTime + time.Second)
+		_ = mustBe(t, register(callers[0], old), bitrix.Transient, CodePending)
+		elapse(LockTime + time.Second)
 		if err := register(callers[1], old); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(3 * time.Minute) // it wakes
-		if w.trades != 1 || w.reuse != 0 || w.calls["Refresh"] != 1 {
-			t.Errorf("%d trades, %d with a dead refresh token", w.trades, w.reuse)
+		elapse(3 * time.Minute) // it wakes
+		if w.see().trades != 1 || w.see().reuse != 0 || w.see().calls["Refresh"] != 1 {
+			t.Errorf("%d trades, %d with a dead refresh token", w.see().trades, w.see().reuse)
 		}
-		if p := w.portal(); p.Generation != 2 || w.notes != 0 {
-			t.Errorf("generation %d with %d notes", p.Generation, w.notes)
+		if p := w.portal(); p.Generation != 2 || w.see().notes != 0 {
+			t.Errorf("generation %d with %d notes", p.Generation, w.see().notes)
 		}
 		if err := register(callers[0], old); err != nil {
 			t.Error(err)
@@ -152,7 +152,7 @@ type freezingStore struct {
 
 func (s *freezingStore) Renewing(ctx context.Context, id string, generation int64) (int, error) {
 	n, err := s.Store.Renewing(ctx, id, generation)
-	time.Sleep(s.sleep)
+	elapse(s.sleep)
 	return n, err
 }
 
@@ -165,9 +165,9 @@ type freezingAuth struct {
 func (s *freezingAuth) Refresh(ctx context.Context, refresh bitrix.Secret) (bitrix.Tokens, error) {
 	before, after := s.before, s.after
 	s.before, s.after = 0, 0
-	time.Sleep(before)
+	elapse(before)
 	tokens, err := s.Auth.Refresh(context.WithoutCancel(ctx), refresh)
-	time.Sleep(after)
+	elapse(after)
 	return tokens, err
 }
 
@@ -179,17 +179,17 @@ func TestFrozenWhileAsking(t *testing.T) {
 		callers := fleet(w, 2)
 		old := w.portal()
 		callers[0].Auth = &freezingAuth{Auth: fakeAuth{w}, before: 3 * time.Minute}
-		mustBe(t, register(callers[0], old), bitrix.Transient, CodePending)
-		time.Sleep(LockTime + time.Second)
+		_ = mustBe(t, register(callers[0], old), bitrix.Transient, CodePending)
+		elapse(LockTime + time.Second)
 		if err := register(callers[1], old); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(3 * time.Minute)
-		if err := register(callers[0], old); err != nil || w.trades != 1 || w.reuse != 1 {
-			t.Errorf("%v, %d trades, %d with a dead refresh token", err, w.trades, w.reuse)
+		elapse(3 * time.Minute)
+		if err := register(callers[0], old); err != nil || w.see().trades != 1 || w.see().reuse != 1 {
+			t.Errorf("%v, %d trades, %d with a dead refresh token", err, w.see().trades, w.see().reuse)
 		}
-		if p := w.portal(); p.Generation != 2 || w.notes != 0 {
-			t.Errorf("generation %d with %d notes", p.Generation, w.notes)
+		if p := w.portal(); p.Generation != 2 || w.see().notes != 0 {
+			t.Errorf("generation %d with %d notes", p.Generation, w.see().notes)
 		}
 	})
 }
@@ -202,17 +202,17 @@ func TestFrozenWithThePair(t *testing.T) {
 		callers := fleet(w, 2)
 		old := w.portal()
 		callers[0].Auth = &freezingAuth{Auth: fakeAuth{w}, after: 3 * time.Minute}
-		mustBe(t, register(callers[0], old), bitrix.Transient, CodePending)
-		time.Sleep(LockTime + time.Second)
-		mustBe(t, register(callers[1], old), bitrix.Blocked, "invalid_grant", "answer to an earlier renewal was lost")
-		time.Sleep(3 * time.Minute)
+		_ = mustBe(t, register(callers[0], old), bitrix.Transient, CodePending)
+		elapse(LockTime + time.Second)
+		_ = mustBe(t, register(callers[1], old), bitrix.Blocked, "invalid_grant", "answer to an earlier renewal was lost")
+		elapse(3 * time.Minute)
 		for _, c := range callers {
 			if err := register(c, w.portal()); err != nil {
 				t.Error(err)
 			}
 		}
-		if p := w.portal(); p.Generation != 2 || w.trades != 1 || w.notes != 0 {
-			t.Errorf("generation %d, %d trades, %d notes", p.Generation, w.trades, w.notes)
+		if p := w.portal(); p.Generation != 2 || w.see().trades != 1 || w.see().notes != 0 {
+			t.Errorf("generation %d, %d trades, %d notes", p.Generation, w.see().trades, w.see().notes)
 		}
 	})
 }

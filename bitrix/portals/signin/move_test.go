@@ -41,11 +41,11 @@ func TestFollows(t *testing.T) {
 			})
 		}
 		calls.Wait()
-		if w.portal().Name != newHost || w.calls["Move"] != 1 || meter.counts()["moved"] != 1 {
-			t.Errorf("%s after %d moves (%v)", w.portal().Name, w.calls["Move"], meter.counts())
+		if w.portal().Name != newHost || w.see().calls["Move"] != 1 || meter.counts()["moved"] != 1 {
+			t.Errorf("%s after %d moves (%v)", w.portal().Name, w.see().calls["Move"], meter.counts())
 		}
-		sent := len(w.sent)
-		if err := register(c, old); err != nil || len(w.sent) != sent+1 {
+		sent := len(w.see().sent)
+		if err := register(c, old); err != nil || len(w.see().sent) != sent+1 {
 			t.Errorf("%v: an old copy is called at its old host", err)
 		}
 	})
@@ -61,8 +61,8 @@ func TestMayNotFollow(t *testing.T) {
 				w := renamed(t)
 				w.movedTo[oldHost] = place
 				e := mustBe(t, register(w.caller(), w.portal()), bitrix.Blocked, bitrix.CodePortalMoved)
-				if len(w.sent) != 1 || w.calls["Move"] != 0 || w.portal().Name != oldHost || e.Status != 302 {
-					t.Errorf("sent %v, %d moves, status %d", len(w.sent), w.calls["Move"], e.Status)
+				if len(w.see().sent) != 1 || w.see().calls["Move"] != 0 || w.portal().Name != oldHost || e.Status != 302 {
+					t.Errorf("sent %v, %d moves, status %d", len(w.see().sent), w.see().calls["Move"], e.Status)
 				}
 			})
 		})
@@ -86,9 +86,9 @@ func TestDoesNotFollowInCircles(t *testing.T) {
 				w := renamed(t)
 				test.set(w)
 				c := w.caller()
-				mustBe(t, register(c, w.portal()), bitrix.Blocked, bitrix.CodePortalMoved, test.word)
-				if len(w.sent) != test.sent {
-					t.Errorf("sent %v", w.sent)
+				_ = mustBe(t, register(c, w.portal()), bitrix.Blocked, bitrix.CodePortalMoved, test.word)
+				if len(w.see().sent) != test.sent {
+					t.Errorf("sent %v", w.see().sent)
 				}
 			})
 		})
@@ -128,12 +128,12 @@ func TestFollowsWithoutTheStore(t *testing.T) {
 				if err := register(c, old); err != nil || w.portal().Name != oldHost {
 					t.Fatalf("%v, stored at %s", err, w.portal().Name)
 				}
-				time.Sleep(time.Minute)
+				elapse(time.Minute)
 				if w.portal().Name != newHost {
 					t.Error("the new host was not stored later")
 				}
-				sent := len(w.sent)
-				if err := register(c, old); err != nil || len(w.sent) != sent+1 {
+				sent := len(w.see().sent)
+				if err := register(c, old); err != nil || len(w.see().sent) != sent+1 {
 					t.Errorf("%v: a second call was sent to the old host", err)
 				}
 			})
@@ -147,8 +147,8 @@ func TestMovedAndExpired(t *testing.T) {
 		w := renamed(t)
 		w.access = "valid-0"
 		c := w.caller()
-		if err := register(c, w.portal()); err != nil || w.portal().Name != newHost || w.trades != 1 {
-			t.Errorf("%v at %s after %d trades", err, w.portal().Name, w.trades)
+		if err := register(c, w.portal()); err != nil || w.portal().Name != newHost || w.see().trades != 1 {
+			t.Errorf("%v at %s after %d trades", err, w.portal().Name, w.see().trades)
 		}
 	})
 	synctest.Test(t, func(t *testing.T) { // its new host is not stored yet
@@ -156,8 +156,8 @@ func TestMovedAndExpired(t *testing.T) {
 		w.access = "valid-0"
 		w.broken["Move"] = -1
 		c := w.caller()
-		if err := register(c, w.portal()); err != nil || w.portal().Name != newHost || w.trades != 1 {
-			t.Errorf("%v at %s after %d trades", err, w.portal().Name, w.trades)
+		if err := register(c, w.portal()); err != nil || w.portal().Name != newHost || w.see().trades != 1 {
+			t.Errorf("%v at %s after %d trades", err, w.portal().Name, w.see().trades)
 		}
 		c.Close()
 	})
@@ -167,10 +167,10 @@ func TestNewerCredentialsThanTheMove(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := renamed(t)
 		old := w.portal()
-		w.put(2, "https://third.bitrix24.ru", "valid-3", "refresh-3")
 		w.access = "valid-3"
-		if err := register(w.caller(), old); err != nil || w.sent[1] != "third.bitrix24.ru valid-3" {
-			t.Errorf("%v, sent %v", err, w.sent)
+		w.put(2, "https://third.bitrix24.ru", "valid-3", "refresh-3")
+		if err := register(w.caller(), old); err != nil || w.see().sent[1] != "third.bitrix24.ru valid-3" {
+			t.Errorf("%v, sent %v", err, w.see().sent)
 		}
 	})
 }
@@ -180,8 +180,8 @@ func TestNoTimeToFollow(t *testing.T) {
 		w := renamed(t)
 		w.slow["call"] = 50 * time.Second
 		e := mustBe(t, register(w.caller(), w.portal()), bitrix.Transient, bitrix.CodePortalMoved)
-		if wait(e) != 0 || len(w.sent) != 1 {
-			t.Errorf("waits %v, sent %d", wait(e), len(w.sent))
+		if wait(e) != 0 || len(w.see().sent) != 1 {
+			t.Errorf("waits %v, sent %d", wait(e), len(w.see().sent))
 		}
 	})
 }

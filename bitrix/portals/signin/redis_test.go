@@ -207,7 +207,7 @@ func TestPairIsLost(t *testing.T) {
 
 			c = New(config)
 			t.Cleanup(c.Close)
-			mustBe(t, persist(ctx, c, p, helper("a")), bitrix.Blocked, "invalid_grant", "answer to an earlier renewal was lost", "installed again on "+p.Name)
+			_ = mustBe(t, persist(ctx, c, p, helper("a")), bitrix.Blocked, "invalid_grant", "answer to an earlier renewal was lost", "installed again on "+p.Name)
 			if s := bed.state(*p).AuthStats(); s.Refreshes != 1 || s.Requests != 2 {
 				t.Errorf("%d refreshes in %d requests, want the old pair tried once more", s.Refreshes, s.Requests)
 			}
@@ -283,7 +283,8 @@ func TestRedisLocks(t *testing.T) {
 		if n, err := rdb.Exists(ctx, "botfleet:{refresh:p1}").Result(); err != nil || n != 0 {
 			t.Errorf("the lock is left: %d, %v", n, err)
 		}
-		broken := redistest.Client(t, "redis://127.0.0.1:1/0")
+		broken := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1, DialerRetries: 1})
+		defer func() { _ = broken.Close() }()
 		if _, err := NewRedisLocks(broken).Lock(ctx, "p1"); err == nil {
 			t.Error("a lock without a Redis")
 		}

@@ -33,15 +33,15 @@ func TestRenewsOnceForAllCalls(t *testing.T) {
 			})
 		}
 		calls.Wait()
-		if w.trades != 1 || w.deadCalls != 20 {
-			t.Errorf("%d trades and %d calls with a dead token, want 1 and 20 (all went at once)", w.trades, w.deadCalls)
+		if w.see().trades != 1 || w.see().deadCalls != 20 {
+			t.Errorf("%d trades and %d calls with a dead token, want 1 and 20 (all went at once)", w.see().trades, w.see().deadCalls)
 		}
 		// Whoever still has the old copy is not let call with it.
-		if err := register(c, old); err != nil || w.deadCalls != 20 {
-			t.Errorf("a call with an old copy: %v, %d dead calls", err, w.deadCalls)
+		if err := register(c, old); err != nil || w.see().deadCalls != 20 {
+			t.Errorf("a call with an old copy: %v, %d dead calls", err, w.see().deadCalls)
 		}
-		if p := w.portal(); p.Generation != 2 || w.notes != 0 {
-			t.Errorf("generation %d with %d notes, want 2 and none", p.Generation, w.notes)
+		if p := w.portal(); p.Generation != 2 || w.see().notes != 0 {
+			t.Errorf("generation %d with %d notes, want 2 and none", p.Generation, w.see().notes)
 		}
 		if got := meter.counts(); got[Renewed] != 1 || len(got) != 1 {
 			t.Errorf("metered %v", got)
@@ -63,15 +63,15 @@ func TestKnownRefusedIsNotSent(t *testing.T) {
 		var calls sync.WaitGroup
 		for i := range 10 {
 			calls.Go(func() {
-				time.Sleep(time.Duration(i) * 50 * time.Millisecond)
+				elapse(time.Duration(i) * 50 * time.Millisecond)
 				if err := register(c, old); err != nil {
 					t.Error(err)
 				}
 			})
 		}
 		calls.Wait()
-		if w.deadCalls != 1 || w.trades != 1 {
-			t.Errorf("%d dead calls and %d trades, want 1 and 1", w.deadCalls, w.trades)
+		if w.see().deadCalls != 1 || w.see().trades != 1 {
+			t.Errorf("%d dead calls and %d trades, want 1 and 1", w.see().deadCalls, w.see().trades)
 		}
 	})
 }
@@ -82,14 +82,14 @@ func TestUsesWhatTheStoreHas(t *testing.T) {
 		c := w.caller()
 		old := w.portal()
 		w.put(2, "https://"+oldHost, "valid-0", "refresh-0")
-		if err := register(c, old); err != nil || w.trades != 0 {
-			t.Errorf("got %v after %d trades, want the stored token used", err, w.trades)
+		if err := register(c, old); err != nil || w.see().trades != 0 {
+			t.Errorf("got %v after %d trades, want the stored token used", err, w.see().trades)
 		}
 		// The stored one may have expired too: then a new one is due.
 		w.put(3, "https://"+oldHost, "expired-1", "refresh-0")
 		c2 := w.caller()
-		if err := register(c2, old); err != nil || w.trades != 1 {
-			t.Errorf("got %v after %d trades, want one trade", err, w.trades)
+		if err := register(c2, old); err != nil || w.see().trades != 1 {
+			t.Errorf("got %v after %d trades, want one trade", err, w.see().trades)
 		}
 	})
 }
@@ -201,14 +201,14 @@ func TestFailures(t *testing.T) {
 						t.Errorf("waits for %v since %v, want %v since now", got, e.Wait.Since.Sub(began), test.wait)
 					}
 				}
-				if w.notes != test.notes {
-					t.Errorf("%d notes are left, want %d", w.notes, test.notes)
+				if w.see().notes != test.notes {
+					t.Errorf("%d notes are left, want %d", w.see().notes, test.notes)
 				}
 				// While that stands nobody asks again, neither portal nor server nor store.
 				before := w.total()
 				again := mustBe(t, register(c, old), test.class, test.code)
 				if w.total() != before || again.Status != 0 {
-					t.Errorf("a second call asked around: %v, status %d", w.calls, again.Status)
+					t.Errorf("a second call asked around: %v, status %d", w.see().calls, again.Status)
 				}
 			})
 		})
@@ -218,7 +218,7 @@ func TestFailures(t *testing.T) {
 func (w *world) total() (n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, calls := range w.calls {
+	for _, calls := range w.see().calls {
 		n += calls
 	}
 	return n
@@ -241,9 +241,9 @@ func TestBlockedIsTriedAgain(t *testing.T) {
 		w := newWorld(t)
 		c := w.caller()
 		w.refresh = "another"
-		mustBe(t, register(c, w.portal()), bitrix.Blocked, "invalid_grant")
-		time.Sleep(blockedFor)
-		w.access = "expired-0" // the portal takes it after all
+		_ = mustBe(t, register(c, w.portal()), bitrix.Blocked, "invalid_grant")
+		elapse(blockedFor)
+		w.change(func() { w.access = "expired-0" }) // the portal takes it after all
 		if err := register(c, w.portal()); err != nil {
 			t.Error(err)
 		}
@@ -254,13 +254,7 @@ func TestBackoffDoubles(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		c := w.caller()
-		down := true
-		w.before = func(context.Context, int) error {
-			if down {
-				return authError(bitrix.Transient, bitrix.CodeRefused)
-			}
-			return nil
-		}
+		w.before = func(context.Context, int) error { return authError(bitrix.Transient, bitrix.CodeRefused) }
 		began := time.Now()
 		for i, want := range []time.Duration{5, 10, 20, 40, 80, 160, 300, 300} {
 			e := mustBe(t, register(c, w.portal()), bitrix.Transient, bitrix.CodeRefused)
@@ -270,11 +264,11 @@ func TestBackoffDoubles(t *testing.T) {
 			if !e.Wait.Since.Equal(began) {
 				t.Errorf("try %d: hindered since %v, want the first one's time", i, e.Wait.Since)
 			}
-			time.Sleep(time.Until(e.Wait.Until))
+			elapse(time.Until(e.Wait.Until))
 		}
-		down = false
-		if err := register(c, w.portal()); err != nil || w.notes != 0 {
-			t.Errorf("%v, %d notes", err, w.notes)
+		w.change(func() { w.before = nil })
+		if err := register(c, w.portal()); err != nil || w.see().notes != 0 {
+			t.Errorf("%v, %d notes", err, w.see().notes)
 		}
 	})
 }
@@ -292,17 +286,17 @@ func TestServerWaitIsForAll(t *testing.T) {
 			return e
 		}
 		e := mustBe(t, register(c, w.portal()), bitrix.Transient, "invalid_client")
-		if !e.Wait.Until.Equal(until) || !e.Wait.Since.Equal(since) || w.notes != 0 {
-			t.Errorf("waits until %v since %v, %d notes", e.Wait.Until, e.Wait.Since, w.notes)
+		if !e.Wait.Until.Equal(until) || !e.Wait.Since.Equal(since) || w.see().notes != 0 {
+			t.Errorf("waits until %v since %v, %d notes", e.Wait.Until, e.Wait.Since, w.see().notes)
 		}
 		w.put(1, "https://"+oldHost, "expired-0", "refresh-0")
-		w.stored.ID = "p2"
-		mustBe(t, register(c, w.portal()), bitrix.Transient, "invalid_client")
-		if w.calls["Refresh"] != 1 {
-			t.Errorf("the server was asked %d times", w.calls["Refresh"])
+		w.change(func() { w.stored.ID = "p2" })
+		_ = mustBe(t, register(c, w.portal()), bitrix.Transient, "invalid_client")
+		if w.see().calls["Refresh"] != 1 {
+			t.Errorf("the server was asked %d times", w.see().calls["Refresh"])
 		}
-		time.Sleep(31 * time.Second)
-		w.before = nil
+		elapse(31 * time.Second)
+		w.change(func() { w.before = nil })
 		if err := register(c, w.portal()); err != nil {
 			t.Error(err)
 		}
@@ -319,10 +313,10 @@ func TestNewTokenRefused(t *testing.T) {
 		if e.Credential != w.portal().Credential {
 			t.Error("the hold would be one of another credential")
 		}
-		time.Sleep(time.Minute)
-		mustBe(t, register(c, w.portal()), bitrix.Blocked, "expired_token", "issued just now")
-		if w.trades != 1 {
-			t.Errorf("%d trades, want 1", w.trades)
+		elapse(time.Minute)
+		_ = mustBe(t, register(c, w.portal()), bitrix.Blocked, "expired_token", "issued just now")
+		if w.see().trades != 1 {
+			t.Errorf("%d trades, want 1", w.see().trades)
 		}
 	})
 }
@@ -339,20 +333,20 @@ func TestCallersTime(t *testing.T) {
 		time.AfterFunc(time.Second, cancel)
 		began := time.Now()
 		_, err := c.Register(ctx, &old, &bitrix.Bot{})
-		mustBe(t, err, bitrix.Transient, CodePending)
+		_ = mustBe(t, err, bitrix.Transient, CodePending)
 		if !errors.Is(err, context.Canceled) || time.Since(began) != time.Second {
 			t.Errorf("%v after %v", err, time.Since(began))
 		}
 		e := mustBe(t, register(c, old), bitrix.Transient, CodePending)
-		if time.Since(began) != 3*time.Second || e.Status != 0 || w.deadCalls != 1 {
+		if time.Since(began) != 3*time.Second || e.Status != 0 || w.see().deadCalls != 1 {
 			t.Errorf("a second caller left after %v, status %d", time.Since(began), e.Status)
 		}
 		if wait := time.Until(e.Wait.Until); wait != 3*time.Second || !e.Wait.Since.Equal(began) {
 			t.Errorf("it comes back after %v, hindered since %v", wait, e.Wait.Since.Sub(began))
 		}
-		time.Sleep(wait(e))
-		if err := register(c, old); err != nil || w.trades != 1 {
-			t.Errorf("%v, %d trades", err, w.trades)
+		elapse(wait(e))
+		if err := register(c, old); err != nil || w.see().trades != 1 {
+			t.Errorf("%v, %d trades", err, w.see().trades)
 		}
 	})
 }
@@ -365,13 +359,13 @@ func TestNoTimeForARepeat(t *testing.T) {
 		c := w.caller()
 		old := w.portal()
 		w.slow["call"] = 50 * time.Second // the refusal takes long to come
-		mustBe(t, register(c, old), bitrix.Transient, CodePending)
-		if len(w.sent) != 1 {
-			t.Errorf("sent %d calls, want no repeat in the last 15 s", len(w.sent))
+		_ = mustBe(t, register(c, old), bitrix.Transient, CodePending)
+		if len(w.see().sent) != 1 {
+			t.Errorf("sent %d calls, want no repeat in the last 15 s", len(w.see().sent))
 		}
 		synctest.Wait()
-		if w.trades != 1 {
-			t.Errorf("%d trades, want the renewal made all the same", w.trades)
+		if w.see().trades != 1 {
+			t.Errorf("%d trades, want the renewal made all the same", w.see().trades)
 		}
 	})
 }
@@ -382,14 +376,14 @@ func TestClose(t *testing.T) {
 		c := w.caller()
 		old := w.portal()
 		w.slow["Refresh"] = 10 * time.Second
-		mustBe(t, register(c, old), bitrix.Transient, CodePending)
+		_ = mustBe(t, register(c, old), bitrix.Transient, CodePending)
 		began := time.Now()
 		c.Close()
 		if p := w.portal(); time.Since(began) != 8*time.Second || p.Generation != 2 {
 			t.Errorf("closed after %v at generation %d, want the answer awaited and stored", time.Since(began), p.Generation)
 		}
-		w.access = "other"
-		mustBe(t, register(c, old), bitrix.Transient, CodePending)
+		w.change(func() { w.access = "other" })
+		_ = mustBe(t, register(c, old), bitrix.Transient, CodePending)
 		c.Close()
 	})
 }
@@ -404,11 +398,11 @@ func TestCloseEndsWaitingForTheLock(t *testing.T) {
 			t.Fatal(err)
 		}
 		c := w.callerOf(config)
-		mustBe(t, register(c, w.portal()), bitrix.Transient, CodePending)
+		_ = mustBe(t, register(c, w.portal()), bitrix.Transient, CodePending)
 		began := time.Now()
 		c.Close()
-		if time.Since(began) > time.Second || w.trades != 0 {
-			t.Errorf("closed after %v with %d trades", time.Since(began), w.trades)
+		if time.Since(began) > time.Second || w.see().trades != 0 {
+			t.Errorf("closed after %v with %d trades", time.Since(began), w.see().trades)
 		}
 	})
 }
@@ -423,12 +417,12 @@ func TestOtherMethods(t *testing.T) {
 		if bots, at, err := c.Bots(ctx, &p, "app"); err != nil || len(bots) != 1 || at.Duration != time.Second {
 			t.Errorf("Bots: %v %v %v", bots, at, err)
 		}
-		w.access = "other"
+		w.change(func() { w.access = "other" })
 		if _, err := c.Update(ctx, &p, 39, &bitrix.Bot{}); bitrix.ClassOf(err) != "" {
 			t.Errorf("Update: %v", err)
 		}
-		if w.trades != 2 {
-			t.Errorf("%d trades, want 2", w.trades)
+		if w.see().trades != 2 {
+			t.Errorf("%d trades, want 2", w.see().trades)
 		}
 	})
 }

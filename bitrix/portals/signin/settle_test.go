@@ -49,14 +49,14 @@ func TestClientEndpoint(t *testing.T) {
 					t.Errorf("kept as generation %d at %s, want 2 at %s", p.Generation, p.Access.Endpoint(), test.host)
 				}
 				if test.code == "" {
-					if err != nil || w.sent[1] != test.host+" valid-1" {
-						t.Errorf("%v, sent %d calls", err, len(w.sent))
+					if err != nil || w.see().sent[1] != test.host+" valid-1" {
+						t.Errorf("%v, sent %d calls", err, len(w.see().sent))
 					}
 					return
 				}
 				e := mustBe(t, err, bitrix.Blocked, test.code, test.words...)
-				if e.Credential != p.Credential || len(w.sent) != 1 {
-					t.Errorf("credential %s and %d calls, want the kept one's and no call after the renewal", e.Credential, len(w.sent))
+				if e.Credential != p.Credential || len(w.see().sent) != 1 {
+					t.Errorf("credential %s and %d calls, want the kept one's and no call after the renewal", e.Credential, len(w.see().sent))
 				}
 			})
 		})
@@ -68,9 +68,9 @@ func TestStrangeMemberIsNotKept(t *testing.T) {
 		w := newWorld(t)
 		c := w.caller()
 		w.answer = func(tokens bitrix.Tokens) (bitrix.Tokens, error) { tokens.MemberID = "other"; return tokens, nil }
-		mustBe(t, register(c, w.portal()), bitrix.Blocked, CodeWrongPortal, "member_id", oldHost)
-		if p := w.portal(); p.Generation != 1 || len(w.sent) != 1 || w.calls["Renew"] != 0 {
-			t.Errorf("generation %d, %d calls: something of a stranger's answer was used", p.Generation, len(w.sent))
+		_ = mustBe(t, register(c, w.portal()), bitrix.Blocked, CodeWrongPortal, "member_id", oldHost)
+		if p := w.portal(); p.Generation != 1 || len(w.see().sent) != 1 || w.see().calls["Renew"] != 0 {
+			t.Errorf("generation %d, %d calls: something of a stranger's answer was used", p.Generation, len(w.see().sent))
 		}
 	})
 }
@@ -93,9 +93,9 @@ func TestUnusableToken(t *testing.T) {
 			tokens.Access = bitrix.NewSecret("valid- x")
 			return tokens, nil
 		}
-		mustBe(t, register(w.caller(), w.portal()), bitrix.Transient, CodeUnsure)
-		if w.notes != 1 || w.portal().Generation != 1 {
-			t.Errorf("%d notes at generation %d", w.notes, w.portal().Generation)
+		_ = mustBe(t, register(w.caller(), w.portal()), bitrix.Transient, CodeUnsure)
+		if w.see().notes != 1 || w.portal().Generation != 1 {
+			t.Errorf("%d notes at generation %d", w.see().notes, w.portal().Generation)
 		}
 	})
 }
@@ -107,15 +107,13 @@ func TestStoreIsDownAfterTheTrade(t *testing.T) {
 		c := w.caller()
 		old := w.portal()
 		w.broken["Renew"] = -1
-		mustBe(t, register(c, old), bitrix.Transient, CodePending)
-		time.Sleep(5 * time.Minute)
-		mustBe(t, register(c, old), bitrix.Transient, CodePending)
-		if w.trades != 1 || len(w.sent) != 1 {
-			t.Fatalf("%d trades and %d calls, want 1 and 1", w.trades, len(w.sent))
+		_ = mustBe(t, register(c, old), bitrix.Transient, CodePending)
+		elapse(5 * time.Minute)
+		_ = mustBe(t, register(c, old), bitrix.Transient, CodePending)
+		if w.see().trades != 1 || len(w.see().sent) != 1 {
+			t.Fatalf("%d trades and %d calls, want 1 and 1", w.see().trades, len(w.see().sent))
 		}
-		w.mu.Lock()
-		w.broken["Renew"] = 0
-		w.mu.Unlock()
+		w.change(func() { w.broken["Renew"] = 0 })
 		if err := register(c, old); err != nil || w.portal().Generation != 2 {
 			t.Errorf("%v at generation %d", err, w.portal().Generation)
 		}
@@ -127,8 +125,8 @@ func TestLostAnswerOfTheStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.broken["Renew"], w.broken["lost answers"] = 1, 1
-		if err := register(w.caller(), w.portal()); err != nil || w.trades != 1 || w.portal().Generation != 2 {
-			t.Errorf("%v, %d trades, generation %d", err, w.trades, w.portal().Generation)
+		if err := register(w.caller(), w.portal()); err != nil || w.see().trades != 1 || w.portal().Generation != 2 {
+			t.Errorf("%v, %d trades, generation %d", err, w.see().trades, w.portal().Generation)
 		}
 	})
 }
@@ -143,7 +141,7 @@ func TestImportDuringTheTrade(t *testing.T) {
 			w.access = "imported"
 			return tokens, err
 		}
-		if err := register(w.caller(), w.portal()); err != nil || w.portal().Generation != 7 || w.sent[1] != oldHost+" imported" {
+		if err := register(w.caller(), w.portal()); err != nil || w.portal().Generation != 7 || w.see().sent[1] != oldHost+" imported" {
 			t.Errorf("%v at generation %d", err, w.portal().Generation)
 		}
 	})
@@ -159,20 +157,20 @@ func TestCrashBetweenTradeAndStore(t *testing.T) {
 		config.Locks = locks
 		dying := w.callerOf(config)
 		w.broken["Renew"] = -1
-		mustBe(t, register(dying, w.portal()), bitrix.Transient, CodePending)
+		_ = mustBe(t, register(dying, w.portal()), bitrix.Transient, CodePending)
 		dying.Close() // gives up after 20 s, which is as good as dying
 
 		config.Store = fakeStore{w}
 		next := w.callerOf(config)
 		err := register(next, w.portal())
-		mustBe(t, err, bitrix.Transient, CodePending) // the dead one's lock lasts
-		if w.reuse != 0 {
+		_ = mustBe(t, err, bitrix.Transient, CodePending) // the dead one's lock lasts
+		if w.see().reuse != 0 {
 			t.Error("the old pair was tried while the lock lasted")
 		}
-		time.Sleep(LockTime)
-		mustBe(t, register(next, w.portal()), bitrix.Blocked, "invalid_grant", "answer to an earlier renewal was lost", "installed again on "+oldHost)
-		if w.reuse != 1 || w.trades != 1 {
-			t.Errorf("the old pair was tried %d times after %d trades, want once after one", w.reuse, w.trades)
+		elapse(LockTime)
+		_ = mustBe(t, register(next, w.portal()), bitrix.Blocked, "invalid_grant", "answer to an earlier renewal was lost", "installed again on "+oldHost)
+		if w.see().reuse != 1 || w.see().trades != 1 {
+			t.Errorf("the old pair was tried %d times after %d trades, want once after one", w.see().reuse, w.see().trades)
 		}
 	})
 }
@@ -192,9 +190,9 @@ func TestOldPairIsGoodAfterALoss(t *testing.T) {
 			return nil
 		}
 		e := mustBe(t, register(c, w.portal()), bitrix.Transient, CodeUnsure)
-		time.Sleep(wait(e) + time.Second)
-		if err := register(c, w.portal()); err != nil || w.trades != 1 || w.notes != 0 {
-			t.Errorf("%v after %d trades, %d notes", err, w.trades, w.notes)
+		elapse(wait(e) + time.Second)
+		if err := register(c, w.portal()); err != nil || w.see().trades != 1 || w.see().notes != 0 {
+			t.Errorf("%v after %d trades, %d notes", err, w.see().trades, w.see().notes)
 		}
 	})
 }
@@ -209,11 +207,11 @@ func TestLostTwice(t *testing.T) {
 		w.before = func(context.Context, int) error { return authError(bitrix.Ambiguous, bitrix.CodeTimeout) }
 		for range 2 {
 			e := mustBe(t, register(c, w.portal()), bitrix.Transient, CodeUnsure)
-			time.Sleep(wait(e) + time.Second)
+			elapse(wait(e) + time.Second)
 		}
-		mustBe(t, register(c, w.portal()), bitrix.Blocked, CodeLost, "lost twice")
-		if w.calls["Refresh"] != 2 {
-			t.Errorf("the server was asked %d times, want 2", w.calls["Refresh"])
+		_ = mustBe(t, register(c, w.portal()), bitrix.Blocked, CodeLost, "lost twice")
+		if w.see().calls["Refresh"] != 2 {
+			t.Errorf("the server was asked %d times, want 2", w.see().calls["Refresh"])
 		}
 	})
 }

@@ -64,6 +64,8 @@ var cases = append([]benchCase{
 	{"enqueue", (*bench).enqueue},
 	{"memory", (*bench).memory},
 	{"million", (*bench).millionRows},
+	{"redis-memory", (*bench).redisMemory},
+	{"portals-check", (*bench).portalsCheck},
 }, limitCases...)
 
 // errMissed ends a run in which a target was missed.

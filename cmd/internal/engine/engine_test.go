@@ -234,17 +234,3 @@ func TestAWorkerServesQueuesOfAnEarlierSetting(t *testing.T) {
 		t.Errorf("%v, without %s", queues, found.Queue)
 	}
 }
-
-func TestAWorkerWithoutRedisIsNotReady(t *testing.T) {
-	b, cfg := opened(t, key())
-	fail := &failing{command: "ping"}
-	b.Redis.AddHook(fail)
-	w := started(t, b, cfg, sandbox.Start(t))
-	fail.left.Store(1)
-	if err := w.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "Redis does not answer") {
-		t.Error(err)
-	}
-	if err := w.Ready(t.Context()); err != nil {
-		t.Error(err)
-	}
-}

@@ -1,0 +1,20 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"strings"
+	"testing"
+)
+
+func TestSmallRedisMemory(t *testing.T) {
+	var out bytes.Buffer
+	if err := run(t.Context(), []string{"-only", "redis-memory", "-rows", "400"}, &out, io.Discard); err != nil {
+		t.Fatalf("%v\n%s", err, &out)
+	}
+	for _, want := range []string{"waiting rows", "registered rows", "dead rows", "1 stored", "PASS"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the table has no %q:\n%s", want, &out)
+		}
+	}
+}
