@@ -37,7 +37,9 @@ func Classify(status int, code, description string) Class {
 		return Conflict
 	case CodeTimeout, CodeCancelled, CodeReset, CodeBadHTTP, CodeUnexpectedResult:
 		return Ambiguous
-	case CodeEmpty, CodeNotJSON, CodeTruncated, CodeTooLarge:
+	case CodeTruncated:
+		return classifyCut(status)
+	case CodeEmpty, CodeNotJSON, CodeTooLarge:
 		return classifyWithoutJSON(status)
 	}
 	return classifyUnknown(status, code)
@@ -64,6 +66,17 @@ func classifyUnknown(status int, code string) Class {
 		return Transient
 	}
 	return Validation
+}
+
+// classifyCut is for answers whose end was lost. One with 4xx refused the call, so
+// that nothing was run; which error it was, and whether the portal or a server in
+// front said so, would have stood in what is missing: its status alone must not
+// hold a portal (an expired token is a 401) or end a row.
+func classifyCut(status int) Class {
+	if status >= 400 && status < 500 && status != 429 {
+		return Transient
+	}
+	return classifyWithoutJSON(status)
 }
 
 // classifyWithoutJSON reads the status of a server in front of the portal.

@@ -95,57 +95,46 @@ func TestClosureDoubles(t *testing.T) {
 	}
 }
 
-// TestPace: 20 at once, 40 more within 2 s, the others get a place in line
-// each; those who come back at their time need not come again.
+// TestPace: 20 at once and 40 more within 2 s. Those who are sent away cost no
+// turn: when they are told to come back there are as many turns as ever.
 func TestPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPace(20)
 		begun := time.Now()
-		type outcome struct {
-			at   time.Duration
-			wait *Wait
-		}
 		const callers = 500
-		results := make(chan outcome, callers)
-		for range callers {
-			go func() {
-				wait, err := p.turn(t.Context(), time.Now())
-				if err != nil {
-					t.Error(err)
+		left, served := callers, 0
+		for left > 0 {
+			round := time.Now()
+			waits := make(chan *Wait, left)
+			for range left {
+				go func() {
+					wait, err := p.turn(t.Context(), time.Now())
+					if err != nil {
+						t.Error(err)
+					}
+					waits <- wait
+				}()
+			}
+			var until time.Time
+			for range left {
+				wait := <-waits
+				if wait == nil {
+					served++
+					continue
 				}
-				results <- outcome{time.Since(begun), wait}
-			}()
-		}
-		served, waits := 0, map[time.Time]int{}
-		for range callers {
-			o := <-results
-			if o.wait != nil {
-				waits[o.wait.Until]++
-				continue
+				until = wait.Until
+				if !wait.Since.Equal(round) || until.Sub(round) <= patience || until.Sub(round) > patience+time.Second/10 {
+					t.Errorf("told to wait for %s since %s", until.Sub(round), wait.Since)
+				}
 			}
-			served++
-			if o.at > patience {
-				t.Errorf("served after %s", o.at)
+			if took := time.Since(round); took > patience {
+				t.Errorf("waited for %s", took)
 			}
+			left = callers - served
+			time.Sleep(time.Until(until)) //nolint:forbidigo // the bubble's clock
 		}
-		if served != 60 || len(waits) != callers-60 {
-			t.Errorf("%d served, %d places in line", served, len(waits))
-		}
-		for at := range waits {
-			go func() {
-				time.Sleep(time.Until(at)) //nolint:forbidigo // the bubble's clock
-				wait, _ := p.turn(t.Context(), time.Now())
-				results <- outcome{time.Since(begun), wait}
-			}()
-		}
-		late := 0
-		for range len(waits) {
-			if o := <-results; o.wait != nil {
-				late++
-			}
-		}
-		if took := time.Since(begun); late > 0 || took > 26*time.Second {
-			t.Errorf("%d came in vain; all was done after %s", late, took)
+		if took := time.Since(begun); took > 26*time.Second || took < 22*time.Second {
+			t.Errorf("%d took %s", callers, took)
 		}
 	})
 }

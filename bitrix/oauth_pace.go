@@ -11,31 +11,21 @@ import (
 	"golang.org/x/time/rate"
 )
 
-const (
-	// patience is how long a request waits for its turn. What would wait longer
-	// is better put back where it came from: it holds a goroutine and a lock.
-	patience = 2 * time.Second
-	// maxLine bounds how far ahead turns are given out.
-	maxLine = 5 * time.Minute
-)
+// patience is how long a request waits for its turn. What would wait longer is
+// better put back where it came from: it holds a goroutine and a lock.
+const patience = 2 * time.Second
 
-// pace bounds the requests per second. Whoever cannot have a turn soon gets a
-// time of its own to come back at: if all of them came back together, all but
-// a few would come in vain.
+// pace bounds the requests per second. Whoever cannot have a turn soon is told
+// when there is one to be had again. That is one time for all of them: callers
+// with many portals spread their return.
 type pace struct {
-	limiter  *rate.Limiter
-	interval time.Duration
-
-	mu   sync.Mutex
-	line time.Time // the last time that was given out
+	limiter *rate.Limiter
+	mu      sync.Mutex // a turn taken and given back, as one
 }
 
 func newPace(perSecond float64) *pace {
 	burst := max(1, int(math.Min(math.Ceil(perSecond), 1e6)))
-	return &pace{
-		limiter:  rate.NewLimiter(rate.Limit(perSecond), burst),
-		interval: time.Duration(float64(time.Second) / perSecond),
-	}
+	return &pace{limiter: rate.NewLimiter(rate.Limit(perSecond), burst)}
 }
 
 // turn waits for a turn: nil, nil when it has come. It returns when to come
@@ -73,18 +63,5 @@ func (p *pace) reserve(now time.Time, longest time.Duration) (*rate.Reservation,
 		return reserved, delay, nil
 	}
 	reserved.CancelAt(now)
-	return nil, 0, &Wait{Until: p.later(now, now.Add(delay)), Since: now}
-}
-
-// later gives out the next place in line, no earlier than at.
-func (p *pace) later(now, at time.Time) time.Time {
-	next := p.line.Add(p.interval)
-	if next.Before(at) {
-		next = at
-	}
-	if last := now.Add(maxLine); next.After(last) && at.Before(last) {
-		next = last
-	}
-	p.line = next
-	return next
+	return nil, 0, &Wait{Until: now.Add(delay), Since: now}
 }

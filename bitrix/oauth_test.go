@@ -299,6 +299,19 @@ func TestServerIsLeftAlone(t *testing.T) {
 	})
 }
 
+// TestAmbiguousNeverWaits: Wait says that the pair is as it was, which after a
+// 504 nobody knows, also for the failure that shuts the way.
+func TestAmbiguousNeverWaits(t *testing.T) {
+	s := answers(t, 504, "")
+	for i := range 5 {
+		_, err := s.Refresh(t.Context(), NewSecret(oldRefresh))
+		e := mustError(t, err)
+		if shut := i >= illInARow; (e.Wait != nil) != shut || (e.Class == Transient) != shut {
+			t.Errorf("%d: %s %+v", i, e.Class, e)
+		}
+	}
+}
+
 // TestOneProbe: after a closure one asks, however many come.
 func TestOneProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

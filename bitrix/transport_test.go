@@ -76,7 +76,7 @@ func TestTransportFailures(t *testing.T) {
 			readRequest(c)
 			write(c, ok+"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc")
 		}, Ambiguous, CodeTruncated},
-		{"cut body of 403", func(c *net.TCPConn) { readRequest(c); write(c, "HTTP/1.1 403 No\r\nContent-Length: 14\r\n\r\n<html") }, Blocked, CodeTruncated},
+		{"cut body of 403", func(c *net.TCPConn) { readRequest(c); write(c, "HTTP/1.1 403 No\r\nContent-Length: 14\r\n\r\n<html") }, Transient, CodeTruncated},
 		{"not HTTP", func(c *net.TCPConn) { readRequest(c); write(c, "SSH-2.0-OpenSSH\r\n") }, Ambiguous, CodeBadHTTP},
 		{"endless headers", func(c *net.TCPConn) {
 			readRequest(c)

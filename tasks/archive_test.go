@@ -25,8 +25,10 @@ func TestArchiveIsLeftBeforeItsCap(t *testing.T) {
 		t.Errorf("asked %d times for %d tasks", asked, archiveMany)
 	}
 	size = ArchiveFull - 2
-	if full() || full() || !full() { // the third would be one more than ArchiveFull
-		t.Error("the edge is elsewhere")
+	for _, want := range []bool{false, false, true} { // the third is one more than ArchiveFull
+		if got := full(); got != want {
+			t.Errorf("full: %v", got)
+		}
 	}
 	if asked != 2 {
 		t.Errorf("asked %d times", asked)

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -58,7 +59,7 @@ func queueHostile(t *testing.T, f *fleet, run string) map[string]string {
 		`w99999999999999999999|x|{}`, "r0|\xff|\xfe",
 	} {
 		row := 10_000 + i
-		if err := f.redis.HSet(t.Context(), fmt.Sprintf("botfleet:{run:%s}:rows:%d", run, (row-1)/runs.ChunkRows), fmt.Sprint(row), value).Err(); err != nil {
+		if err := f.redis.HSet(t.Context(), fmt.Sprintf("botfleet:{run:%s}:rows:%d", run, (row-1)/runs.ChunkRows), strconv.Itoa(row), value).Err(); err != nil {
 			t.Fatal(err)
 		}
 		queued(fmt.Sprintf("row %d", row), fmt.Sprintf(`{"v":1,"run":%q,"row":%d,"pid":"p1"}`, run, row), tasks.TypeName, "not a row")

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -110,12 +111,12 @@ func TestRowsOfAGonePortalAreDead(t *testing.T) {
 func TestNoRoomForNewRuns(t *testing.T) {
 	both(t, func(t *testing.T, f *fleet) {
 		full := errors.Join(tasks.ErrFull, errors.New("90% used"))
-		asked := ""
+		var asked []bool
 		dir, _ := f.handler.Portals.(directory)
 		c := tasks.NewClient(tasks.ClientConfig{
 			Queue: f.queue, Inspector: f.inspector, Portals: dir, Runs: f.runs,
 			Room: func(_ context.Context, newRun bool) error {
-				asked += fmt.Sprint(newRun, " ")
+				asked = append(asked, newRun)
 				if newRun {
 					return full
 				}
@@ -133,7 +134,7 @@ func TestNoRoomForNewRuns(t *testing.T) {
 		if got, err := c.Submit(t.Context(), "old", reg("b")); err != nil || got[0].Status != tasks.ReceiptQueued {
 			t.Errorf("%+v, %v", got, err)
 		}
-		if asked != "true true false " {
+		if !slices.Equal(asked, []bool{true, true, false}) {
 			t.Error(asked)
 		}
 	})

@@ -61,11 +61,12 @@ func (c *Cache) look(id string) (p Portal, era int, ok bool) {
 }
 
 // keep adds a portal that was read in an era. What was read before something
-// was forgotten may be old, and is not kept.
+// was forgotten may be old, and is not kept. Nor is a portal that is gone: its
+// rows end with that, which must be true at that moment and not a second ago.
 func (c *Cache) keep(p Portal, era int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if era != c.era || c.byID[p.ID] != nil {
+	if era != c.era || p.Gone != nil || c.byID[p.ID] != nil {
 		return
 	}
 	c.byID[p.ID] = c.order.PushFront(p)

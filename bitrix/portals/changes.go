@@ -12,7 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// listedChanges is of how many portals the last change is listed: some 2 MB of
+// listedChanges is of how many portals the last change is listed: 2.6 MB of
 // Redis, and more portals than a [Cache] of [DefaultCacheSize] keeps.
 const listedChanges = 20_000
 

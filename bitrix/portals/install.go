@@ -93,6 +93,9 @@ func (in *Install) problem() string {
 	case in.Plan != "" && planProblem(in.Plan) != "":
 		return "plan " + planProblem(in.Plan)
 	}
+	if all := limitProblems(in.entry().Limits, in.entry().ServerTimeout); len(all) > 0 {
+		return all[0].field + " " + all[0].text
+	}
 	return ""
 }
 
@@ -110,14 +113,14 @@ func (r *Registry) matchInstall(ctx context.Context, in Install) (plan, error) {
 		return plan{}, err
 	}
 	there, known := byHost[0], byMember[0]
-	lapsed := there.raw == "" || there.formerly(host) || there.rec.Gone != nil
-	if known.id == "" && there.raw != "" && there.rec.MemberID == "" && there.rec.Name == host {
+	lapsed := there.formerly(host) || there.rec.Gone != nil
+	if known.id == "" && there.id != "" && there.rec.MemberID == "" && there.rec.Name == host {
 		known = there // known by its host alone
 	}
 	if there.id != "" && there.id != known.id && !lapsed {
 		return refuse("host %s belongs to another stored portal", host)
 	}
-	if known.raw != "" && known.rec.Gone == nil {
+	if known.id != "" && known.rec.Gone == nil {
 		switch {
 		case known.rec.AppHash != "" && !known.rec.appTokenIs(in.AppToken):
 			return refuse("portal %s: the application_token is not the known one", known.rec.Name)

@@ -170,6 +170,7 @@ func TestUselessInstalls(t *testing.T) {
 			"host is missing":                  func(in *portals.Install) { in.Access = bitrix.Access{} },
 			"a webhook is no application":      func(in *portals.Install) { in.Access = webhook(t, "a.bitrix24.ru", "plantedCCC").Access },
 			"is not one of standard, enterpri": func(in *portals.Install) { in.Plan = "golden" },
+			"burst must be a whole number":     func(in *portals.Install) { in.Limits = ratelimit.Limits{Rate: 2} },
 		} {
 			in := good
 			spoil(&in)

@@ -69,7 +69,8 @@ func (r *Registry) holders(ctx context.Context, hosts, members []string) (byHost
 	return all[:len(hosts)], all[len(hosts):], nil
 }
 
-// holding reads portals by id; for an empty id it gives an empty holder.
+// holding reads portals by id. For one that is not there it gives an empty
+// holder: the id of a removed portal is not used again.
 func (r *Registry) holding(ctx context.Context, ids []string) ([]holder, error) {
 	wanted := slices.Compact(sorted(ids))
 	if len(wanted) > 0 && wanted[0] == "" {
@@ -81,13 +82,14 @@ func (r *Registry) holding(ctx context.Context, ids []string) ([]holder, error) 
 	}
 	byID := make(map[string]holder, len(found))
 	for _, s := range found {
-		h := holder{stored: s}
-		if s.raw != "" {
-			if h.rec, err = decodeRecord(s.id, s.raw); err != nil {
-				return nil, err
-			}
+		if s.raw == "" {
+			continue
 		}
-		byID[s.id] = h
+		rec, err := decodeRecord(s.id, s.raw)
+		if err != nil {
+			return nil, err
+		}
+		byID[s.id] = holder{s, rec}
 	}
 	all := make([]holder, len(ids))
 	for i, id := range ids {
@@ -98,7 +100,7 @@ func (r *Registry) holding(ctx context.Context, ids []string) ([]holder, error) 
 
 // formerly says whether the host is not the portal's own any more: it was
 // renamed, or is gone.
-func (h *holder) formerly(host string) bool { return h.raw != "" && h.rec.Name != host }
+func (h *holder) formerly(host string) bool { return h.id != "" && h.rec.Name != host }
 
 // planFor begins a plan for a stored portal, or with none for a new one.
 func planFor(h holder) plan {
@@ -116,9 +118,7 @@ func (p *plan) begin(r *Registry) {
 	if p.wasRaw != "" {
 		return
 	}
-	if p.id == "" {
-		p.id = newID()
-	}
+	p.id = newID()
 	p.is = record{V: recordVersion, Queue: queueOf(p.id, r.shards)}
 }
 

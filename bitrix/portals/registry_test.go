@@ -336,6 +336,10 @@ func TestMovedRecordsDoNotOpen(t *testing.T) {
 		if _, err := r.Get(t.Context(), acme.ID); !errors.Is(err, portals.ErrSealed) {
 			t.Errorf("under another name: %v", err)
 		}
+		put(records, acme.ID, strings.Replace(raw, `"sealed"`, `"origin":"evil.bitrix24.ru","sealed"`, 1))
+		if _, err := r.Get(t.Context(), acme.ID); !errors.Is(err, portals.ErrSealed) {
+			t.Errorf("with another origin: %v", err)
+		}
 		put(records, acme.ID, raw)
 		put(names, "evil.bitrix24.ru", acme.ID)
 		if p, err := r.Find(t.Context(), "evil.bitrix24.ru"); !errors.Is(err, portals.ErrUnknown) {

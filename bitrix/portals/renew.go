@@ -65,19 +65,20 @@ func (r *Registry) NotRenewed(ctx context.Context, id string, generation int64) 
 }
 
 func (r *Registry) noteRenewal(ctx context.Context, id string, generation int64, add int) (int, error) {
-	n, err := renewingScript.Run(ctx, r.redis, []string{keyRecords, keyRenewals}, id, generation, add).Int()
+	n, err := renewingScript.Run(ctx, r.redis, []string{keyRecords, keyRenewals}, id, generation, add, newID()).Int()
 	if err != nil {
 		return 0, fmt.Errorf("note a refresh of portal %s: %w", id, err)
 	}
 	return n, nil
 }
 
-// decodeNote reads "generation count", which is of one generation only.
+// decodeNote reads "generation count mark", which is of one generation only.
 func decodeNote(s string, generation int64) int {
 	of, count, _ := strings.Cut(s, " ")
 	if of != strconv.FormatInt(generation, 10) {
 		return 0
 	}
+	count, _, _ = strings.Cut(count, " ")
 	n, _ := strconv.Atoi(count) // the script writes digits only
 	return n
 }
@@ -171,11 +172,11 @@ func (r *Registry) relocate(ctx context.Context, id, host, member string) (plan,
 	if known := p.was.MemberID; member != "" && known != "" && known != member {
 		return p, &ConflictError{Portal: p.was.Name, Field: "member_id", Other: byMember[0].rec.Name}
 	}
-	if other := byMember[0]; other.raw != "" && other.id != id {
+	if other := byMember[0]; other.id != "" && other.id != id {
 		return p, &ConflictError{Portal: p.was.Name, Field: "member_id", Other: other.rec.Name}
 	}
 	if other := byHost[0]; other.id != "" && other.id != id {
-		if other.raw != "" && other.rec.Gone == nil && !other.formerly(host) {
+		if other.rec.Gone == nil && !other.formerly(host) {
 			return p, &ConflictError{Portal: p.was.Name, Field: "host", Other: other.rec.Name}
 		}
 		p = p.over(other)

@@ -233,3 +233,26 @@ func TestLostAnswersAreNoChanges(t *testing.T) {
 		}
 	})
 }
+
+func TestANoteThatRedisTakesTwiceCountsOnce(t *testing.T) {
+	onAll(t, func(t *testing.T, client redis.UniversalClient) {
+		client.AddHook(twice{})
+		r := newRegistry(t, client)
+		e := oauth(t, "acme.bitrix24.ru", "", "t1", "r1")
+		mustImport(t, r, portals.Imported{Unchanged: 1}, e) // found there the second time
+		p := mustFind(t, r, e.Name)
+		for want := range 3 {
+			if n, err := r.Renewing(t.Context(), p.ID, 1); n != want || err != nil {
+				t.Errorf("%d, %v; want %d", n, err, want)
+			}
+		}
+		for want := 2; want >= 0; want-- {
+			if err := r.NotRenewed(t.Context(), p.ID, 1); err != nil {
+				t.Error(err)
+			}
+			if now := mustFind(t, r, e.Name); now.Renewals != want {
+				t.Errorf("%d notes; want %d", now.Renewals, want)
+			}
+		}
+	})
+}

@@ -12,20 +12,23 @@ local out, ids, loud = {}, {}, false
 
 local function decode(raw) return raw == '' and {} or cjson.decode(raw) end
 
+-- taken says whether a host or member_id leads to another portal that there is.
+local function taken(key, field, id, lapsed)
+  local owner = redis.call('HGET', key, field)
+  if not owner or owner == id or owner == lapsed then return false end
+  return redis.call('HEXISTS', records, owner) == 1
+end
+
 -- claim leads a host to a portal, unless it leads to another one.
 local function claim(host, id, lapsed)
-  local owner = redis.call('HGET', names, host)
-  if not owner or owner == id or owner == lapsed then redis.call('HSET', names, host, id) end
+  if not taken(names, host, id, lapsed) then redis.call('HSET', names, host, id) end
 end
 
 -- free says whether the portal may have the host and member_id of its new record.
 local function free(id, new, lapsed)
-  local owner = redis.call('HGET', names, new.name)
   -- One that is gone does not insist on its host.
-  if owner and owner ~= id and owner ~= lapsed and not new.gone then return false end
-  if not new.member_id then return true end
-  local known = redis.call('HGET', members, new.member_id)
-  return not known or known == id
+  if not new.gone and taken(names, new.name, id, lapsed) then return false end
+  return not new.member_id or not taken(members, new.member_id, id, '')
 end
 
 local function index(id, old, new, lapsed)
@@ -45,7 +48,7 @@ end
 for i = 3, #ARGV, 7 do
   local id, oldraw, newraw, ends, tell, lapsed, lapsedraw = unpack(ARGV, i, i + 6)
   local same = (redis.call('HGET', records, id) or '') == oldraw
-    and (lapsed == '' or (redis.call('HGET', records, lapsed) or '') == lapsedraw)
+    and (lapsed == '' or redis.call('HGET', records, lapsed) == lapsedraw)
   local old, new = decode(oldraw), decode(newraw)
   if same and free(id, new, lapsed) then
     redis.call('HSET', records, id, newraw)

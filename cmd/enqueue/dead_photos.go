@@ -23,7 +23,11 @@ type photoFiles struct {
 	folder  string // empty: photos stay inside of the rows
 	base    string // the folder's name, as rows have it
 	written int
+	known   map[string]string // by content hash: what stands for photos that were written
 }
+
+// mostKnown bounds what is remembered of photos; past it, it begins anew.
+const mostKnown = 10_000
 
 // newPhotoFiles is for rows exported to a file; without one, photos stay inside.
 func newPhotoFiles(store *runs.Store, output string) photoFiles {
@@ -43,6 +47,9 @@ func newPhotoFiles(store *runs.Store, output string) photoFiles {
 // value is what stands for a photo in an exported row: its base64 text, or @path
 // of its file. With [runs.ErrPhotoGone] it is a value that names no file.
 func (p *photoFiles) value(ctx context.Context, hash string) (string, error) {
+	if value, ok := p.known[hash]; ok {
+		return value, nil
+	}
 	text, err := p.store.Photo(ctx, hash)
 	if errors.Is(err, runs.ErrPhotoGone) {
 		return p.at(hash, ".gone"), err
@@ -60,7 +67,14 @@ func (p *photoFiles) value(ctx context.Context, hash string) (string, error) {
 		return text, nil //nolint:nilerr // it stays as it is
 	}
 	value := p.at(hash, extension(data))
-	return value, p.keep(filepath.Join(p.folder, filepath.Base(value)), data)
+	if err := p.keep(filepath.Join(p.folder, filepath.Base(value)), data); err != nil {
+		return "", err
+	}
+	if p.known == nil || len(p.known) >= mostKnown {
+		p.known = map[string]string{}
+	}
+	p.known[hash] = value
+	return value, nil
 }
 
 // at is a photo's file as rows name it, from the folder of their own file.

@@ -40,8 +40,9 @@ type retrying struct {
 	bar      *report.Progress
 
 	rows  []again
-	size  int // of a part, in rows
-	bytes int // of the photos of rows
+	size  int    // of a part, in rows
+	bytes int    // of the photos of rows, of neighbours with one photo once
+	photo string // of the newest row, its hash
 
 	queued, registered, duplicate, refused, stay int
 }
@@ -96,7 +97,10 @@ func (r *retrying) add(ctx context.Context, o *runs.Outcome) error {
 		return nil
 	}
 	r.rows = append(r.rows, again{o, tasks.Registration{Row: o.Row, ID: o.ID, Portal: name, Bot: bot}})
-	r.bytes += len(bot.Properties.PersonalPhoto)
+	if o.Photo != r.photo || len(r.rows) == 1 {
+		r.bytes += len(bot.Properties.PersonalPhoto)
+	}
+	r.photo = o.Photo
 	if len(r.rows) < r.size && r.bytes < submitBytes {
 		return nil
 	}

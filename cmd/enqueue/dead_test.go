@@ -258,6 +258,21 @@ func TestDeadRowsAreRetried(t *testing.T) {
 	}
 }
 
+// A row remembers its portal by the name that it had; a portal that was renamed
+// since is exported and queued under its present one.
+func TestDeadRowsOfARenamedPortal(t *testing.T) {
+	g := newGraveyard(t)
+	g.bury(t, grave{portal: "formerly.bitrix24.ru", pid: g.portal.ID})
+	out, _ := g.do(t, exitDone, "export", deadRun)
+	if !strings.HasPrefix(out, `{"row":1,"portal":"acme.bitrix24.ru","id":"own-1","CODE":"bot1",`) {
+		t.Error(out)
+	}
+	g.do(t, exitDone, "retry", deadRun, "--yes", "--portal", "formerly.bitrix24.ru")
+	if c := g.counts(t); c.Waiting != 1 {
+		t.Errorf("%+v", c)
+	}
+}
+
 // An interrupted retry leaves each row either dead or queued, and the same
 // command goes on.
 func TestAnInterruptedRetryGoesOn(t *testing.T) {

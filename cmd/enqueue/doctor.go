@@ -70,7 +70,7 @@ type doctor struct {
 	lines []doctorLine
 }
 
-func (d *doctor) say(state, what, format string, args ...any) {
+func (d *doctor) sayf(state, what, format string, args ...any) {
 	d.lines = append(d.lines, doctorLine{state, what, fmt.Sprintf(format, args...)})
 }
 
@@ -109,22 +109,22 @@ func (d *doctor) redis(ctx context.Context) error {
 	}
 	for _, s := range servers {
 		if s.Version == "" {
-			d.say(stateWarning, "redis", "in memory, at %s: nothing of it survives its worker", d.base)
+			d.sayf(stateWarning, "redis", "in memory, at %s: nothing of it survives its worker", d.base)
 			continue
 		}
-		d.say(stateOK, "redis", "version %s at %s", s.Version, d.base)
+		d.sayf(stateOK, "redis", "version %s at %s", s.Version, d.base)
 		if s.AOF {
-			d.say(stateOK, "persistence", "every change is written to disk (appendonly)")
+			d.sayf(stateOK, "persistence", "every change is written to disk (appendonly)")
 		} else {
-			d.say(stateWarning, "persistence", "appendonly is off: what was queued since the last snapshot is lost with Redis; set appendonly yes")
+			d.sayf(stateWarning, "persistence", "appendonly is off: what was queued since the last snapshot is lost with Redis; set appendonly yes")
 		}
 		switch {
 		case s.Loses():
-			d.say(stateWrong, "eviction", "maxmemory-policy %s deletes rows, marks and credentials when memory is full; set it to noeviction", s.Policy)
+			d.sayf(stateWrong, "eviction", "maxmemory-policy %s deletes rows, marks and credentials when memory is full; set it to noeviction", s.Policy)
 		case s.Policy != "noeviction":
-			d.say(stateWarning, "eviction", "maxmemory-policy is %s; without maxmemory it does nothing, but set it to noeviction", s.Policy)
+			d.sayf(stateWarning, "eviction", "maxmemory-policy is %s; without maxmemory it does nothing, but set it to noeviction", s.Policy)
 		default:
-			d.say(stateOK, "eviction", "noeviction")
+			d.sayf(stateOK, "eviction", "noeviction")
 		}
 		d.memory(s)
 	}
@@ -137,7 +137,7 @@ const memoryTight, memoryFull = 0.6, 0.8
 
 func (d *doctor) memory(s redisconn.Server) {
 	if s.Max == 0 {
-		d.say(stateWarning, "memory", "%.1f MB used, and no maxmemory: a full machine ends Redis; set a bound below the machine's memory", float64(s.Used)/(1<<20))
+		d.sayf(stateWarning, "memory", "%.1f MB used, and no maxmemory: a full machine ends Redis; set a bound below the machine's memory", float64(s.Used)/(1<<20))
 		return
 	}
 	state := stateOK
@@ -147,7 +147,7 @@ func (d *doctor) memory(s redisconn.Server) {
 	case s.Share() >= memoryTight:
 		state = stateWarning
 	}
-	d.say(state, "memory", "%d of %d MB used (%.0f%%); new runs are refused from %.0f%% on", s.Used>>20, s.Max>>20, 100*s.Share(), 100*memoryFull)
+	d.sayf(state, "memory", "%d of %d MB used (%.0f%%); new runs are refused from %.0f%% on", s.Used>>20, s.Max>>20, 100*s.Share(), 100*memoryFull)
 }
 
 // slowWay is a round trip that makes everything slow.
@@ -169,7 +169,7 @@ func (d *doctor) way(ctx context.Context) error {
 	if median > slowWay {
 		state, more = stateWarning, ": each row takes some round trips; bring worker and Redis closer together"
 	}
-	d.say(state, "way", "%s to Redis and back%s", median.Round(10*time.Microsecond), more)
+	d.sayf(state, "way", "%s to Redis and back%s", median.Round(10*time.Microsecond), more)
 	return nil
 }
 
@@ -187,18 +187,18 @@ func (d *doctor) clocks(ctx context.Context) error {
 	off := at.Sub(began.Add(time.Since(began) / 2)).Abs()
 	switch {
 	case off >= badClock:
-		d.say(stateWrong, "clock", "this machine's and Redis' differ by %s: tasks are taken from living workers; use NTP", off.Round(time.Millisecond))
+		d.sayf(stateWrong, "clock", "this machine's and Redis' differ by %s: tasks are taken from living workers; use NTP", off.Round(time.Millisecond))
 	case off >= strangeClock:
-		d.say(stateWarning, "clock", "this machine's and Redis' differ by %s: use NTP", off.Round(time.Millisecond))
+		d.sayf(stateWarning, "clock", "this machine's and Redis' differ by %s: use NTP", off.Round(time.Millisecond))
 	default:
-		d.say(stateOK, "clock", "within %s of Redis'", off.Round(time.Millisecond))
+		d.sayf(stateOK, "clock", "within %s of Redis'", off.Round(time.Millisecond))
 	}
 	return nil
 }
 
 // credentials looks at portals, and whether their credentials open.
 func (d *doctor) credentials(ctx context.Context) error {
-	all, held, gone, closed, example := 0, 0, 0, 0, ""
+	all, held, gone := 0, 0, 0
 	opened, noKey := d.base.OpenedRegistry(d.cfg)
 	var ids []string
 	err := d.base.Registry.Each(ctx, func(p portals.Portal) error {
@@ -215,31 +215,41 @@ func (d *doctor) credentials(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if noKey != nil {
-		state := stateWarning
-		if all > 0 {
-			state = stateWrong
-		}
-		d.say(state, "keys", "%v", noKey)
+	if noKey == nil {
+		err = d.opens(ctx, opened, ids)
+	} else if all > 0 {
+		d.sayf(stateWrong, "keys", "%v", noKey)
 	} else {
-		for _, id := range ids {
-			if _, err := opened.Get(ctx, id); errors.Is(err, portals.ErrSealed) {
-				closed, example = closed+1, err.Error()
-			} else if err != nil && !errors.Is(err, portals.ErrUnknown) {
-				return err
-			}
-		}
-		if closed > 0 {
-			d.say(stateWrong, "keys", "%s of %s do not open, for example: %s", report.Count(closed), report.Counted(all, "portal"), example)
-		} else {
-			d.say(stateOK, "keys", "%s; all credentials open", d.cfg.Keys)
-		}
+		d.sayf(stateWarning, "keys", "%v", noKey)
+	}
+	if err != nil {
+		return err
 	}
 	state := stateOK
 	if held > 0 {
 		state = stateWarning
 	}
-	d.say(state, "portals", "%s: %s held, %s gone", report.Counted(all, "portal"), report.Count(held), report.Count(gone))
+	d.sayf(state, "portals", "%s: %s held, %s gone", report.Counted(all, "portal"), report.Count(held), report.Count(gone))
+	return nil
+}
+
+// opens says how many credentials do not open under the keys that are there.
+func (d *doctor) opens(ctx context.Context, opened *portals.Registry, ids []string) error {
+	closed, example := 0, ""
+	for _, id := range ids {
+		_, err := opened.Get(ctx, id)
+		switch {
+		case errors.Is(err, portals.ErrSealed):
+			closed, example = closed+1, err.Error()
+		case err != nil && !errors.Is(err, portals.ErrUnknown):
+			return err
+		}
+	}
+	if closed > 0 {
+		d.sayf(stateWrong, "keys", "%s of %s do not open, for example: %s", report.Count(closed), report.Counted(len(ids), "portal"), example)
+		return nil
+	}
+	d.sayf(stateOK, "keys", "%s; all credentials open", d.cfg.Keys)
 	return nil
 }
 
@@ -264,9 +274,9 @@ func (d *doctor) queues(ctx context.Context) error {
 		return err
 	}
 	if there.workers == 0 {
-		d.say(stateWarning, "workers", "none is alive on this Redis")
+		d.sayf(stateWarning, "workers", "none is alive on this Redis")
 	} else {
-		d.say(stateOK, "workers", "%s", report.Counted(there.workers, "worker"))
+		d.sayf(stateOK, "workers", "%s", report.Counted(there.workers, "worker"))
 	}
 	known, err := d.base.Inspector.Queues()
 	if err != nil {
@@ -283,11 +293,11 @@ func (d *doctor) queues(ctx context.Context) error {
 		waiting := info.Pending + info.Active + info.Scheduled + info.Retry
 		switch {
 		case info.Paused:
-			d.say(stateWrong, "queue "+q, "is paused, with %s waiting", report.Counted(waiting, "row"))
+			d.sayf(stateWrong, "queue "+q, "is paused, with %s waiting", report.Counted(waiting, "row"))
 		case !served[q] && waiting > 0:
-			d.say(stateWrong, "queue "+q, "no worker serves it, with %s waiting", report.Counted(waiting, "row"))
+			d.sayf(stateWrong, "queue "+q, "no worker serves it, with %s waiting", report.Counted(waiting, "row"))
 		default:
-			d.say(stateOK, "queue "+q, "%s waiting", report.Counted(waiting, "row"))
+			d.sayf(stateOK, "queue "+q, "%s waiting", report.Counted(waiting, "row"))
 		}
 	}
 	return nil
@@ -297,7 +307,7 @@ func (d *doctor) queues(ctx context.Context) error {
 func (d *doctor) archives(ctx context.Context) error {
 	for _, w := range d.base.Warnings(ctx) {
 		if strings.HasPrefix(w, "queue ") {
-			d.say(stateWarning, "archive", "%s", w)
+			d.sayf(stateWarning, "archive", "%s", w)
 		}
 	}
 	return nil
@@ -316,9 +326,9 @@ func (d *doctor) mended(ctx context.Context) error {
 		}
 	}
 	if len(parts) == 0 {
-		d.say(stateOK, "mended", "nothing, ever")
+		d.sayf(stateOK, "mended", "nothing, ever")
 		return nil
 	}
-	d.say(stateOK, "mended", "since this Redis was set up: %s", strings.Join(parts, ", "))
+	d.sayf(stateOK, "mended", "since this Redis was set up: %s", strings.Join(parts, ", "))
 	return nil
 }

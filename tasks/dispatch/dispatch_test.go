@@ -28,8 +28,8 @@ type fakePortal struct {
 	// lost registers the bot although fail says that the answer was lost.
 	lost bool
 
-	there    map[string]bool // bots that stood there before; bots knows them too
-	update   error           // of every Update
+	there  map[string]bool // bots that stood there before; bots knows them too
+	update error           // of every Update
 
 	mu       sync.Mutex
 	bots     map[string]int64

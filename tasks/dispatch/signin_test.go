@@ -192,7 +192,7 @@ func TestUpdatesFillBatches(t *testing.T) {
 		}
 		for _, call := range fake.calls {
 			commands := 0
-			for _, code := range strings.Split(strings.TrimPrefix(call, "batch "), ",") {
+			for code := range strings.SplitSeq(strings.TrimPrefix(call, "batch "), ",") {
 				commands++
 				if i := int(code[1] - 'A'); i >= 0 && i%2 == 0 {
 					commands++

@@ -48,7 +48,7 @@ func (s *Service) submit(ctx context.Context, in portals.Installed) error {
 		return nil
 	}
 	if in.Count > 1 {
-		if err := s.comeBack(ctx, &in.Portal, bots, run); err != nil {
+		if err := s.comeBack(ctx, &in.Portal, bots); err != nil {
 			return err
 		}
 	}
@@ -70,7 +70,7 @@ func (s *Service) submit(ctx context.Context, in portals.Installed) error {
 }
 
 // comeBack prepares the submission of the bots of a portal that was gone.
-func (s *Service) comeBack(ctx context.Context, p *portals.Portal, bots []bitrix.Bot, run string) error {
+func (s *Service) comeBack(ctx context.Context, p *portals.Portal, bots []bitrix.Bot) error {
 	known := time.NewTimer(s.cfg.CacheAge)
 	defer known.Stop()
 	select {
@@ -80,13 +80,14 @@ func (s *Service) comeBack(ctx context.Context, p *portals.Portal, bots []bitrix
 	case <-s.ctx.Done():
 		return &delay{s.now(), stopping}
 	}
-	return s.forget(p, bots, run)
+	return s.forget(p, bots)
 }
 
 // forget removes the finished registrations of an earlier install. The portal
 // deleted those bots with the application, but the queue would go on answering
-// for days that they are registered.
-func (s *Service) forget(p *portals.Portal, bots []bitrix.Bot, run string) error {
+// for days that they are registered. What an earlier try of this install has
+// registered already stands in its run.
+func (s *Service) forget(p *portals.Portal, bots []bitrix.Bot) error {
 	for i := range bots {
 		id := tasks.TaskID(p.ID, p.Application(bots[i].ClientID), bots[i].Code)
 		task, err := s.cfg.Inspector.GetTaskInfo(p.Queue, id)
@@ -97,9 +98,6 @@ func (s *Service) forget(p *portals.Portal, bots []bitrix.Bot, run string) error
 			return fmt.Errorf("look at task %s: %w", id, err)
 		case task.State != asynq.TaskStateCompleted:
 			continue
-		}
-		if of, err := tasks.DecodePayload(task.Payload); err == nil && of.Run == run {
-			continue // an earlier try has submitted it, and it is done already
 		}
 		if err := s.cfg.Inspector.DeleteTask(p.Queue, id); err != nil && !errors.Is(err, asynq.ErrTaskNotFound) {
 			return fmt.Errorf("forget task %s: %w", id, err)

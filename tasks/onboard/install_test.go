@@ -13,6 +13,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
+	"botfleet/bitrix"
 	"botfleet/bitrix/portals"
 	"botfleet/bitrix/sandbox"
 	"botfleet/ratelimit/redistest"
@@ -35,7 +36,9 @@ func TestInstall(t *testing.T) {
 		s.logged("level=INFO", "event=install", "outcome=installed", "host="+acme, "member_id="+p.MemberID)
 		s.hides(secretsOf(form)...)
 
-		// Sent again it costs nothing, while it is remembered and afterwards.
+		// Sent again it costs nothing, while it is remembered and afterwards; and a
+		// later list of bots is for later installs.
+		s.bots.set(append(twoBots(), bitrix.Bot{Code: "late", EventHandler: "https://bots.example.com/events", Properties: bitrix.Properties{Name: "Late"}}), nil)
 		for range 2 {
 			s.deliver(form)
 			forgetEvents(s)
@@ -298,6 +301,26 @@ func TestInstallWithNewTokens(t *testing.T) {
 		t.Error("the new tokens are not stored")
 	}
 	s.hasBots(now, 1, 2)
+}
+
+// A portal whose stored credentials do not open any more: an install brings new ones.
+func TestInstallOfAPortalUnderALostKey(t *testing.T) {
+	s := newStand(t, realRedis(t), inBox(), nil)
+	in, err := s.claim(parsed(t, s.box.Install(acme).Encode()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lost := portals.New(s.redis, mustKeys(portals.NewKey()), portals.Options{})
+	was, err := lost.Install(t.Context(), in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.started().deliver(s.box.Install(acme))
+	s.becomes("install", "installed", 1)
+	if now := s.portal(acme); now.ID != was.Portal.ID || now.Access.Fingerprint() != in.Access.Fingerprint() {
+		t.Errorf("stored as %+v", now)
+	}
+	s.hasBots(s.portal(acme), 1, 2)
 }
 
 // A portal that says no for a reason that the token has nothing to do with is stored, and held.

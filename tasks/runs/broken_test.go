@@ -5,6 +5,7 @@ package runs_test
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -47,7 +48,7 @@ func TestWhatIsNoRowHurtsNoOther(t *testing.T) {
 		must(t, second(s.Add(ctx, "r", rows(1, n+2))))
 		hash := "botfleet:{run:r}:rows:0"
 		for i, b := range broken {
-			must(t, rdb.HSet(ctx, hash, fmt.Sprint(i+1), b.value).Err())
+			must(t, rdb.HSet(ctx, hash, strconv.Itoa(i+1), b.value).Err())
 		}
 		for _, field := range []string{"", "x", "-1", "0", "99999999999999999999", "700"} {
 			must(t, rdb.HSet(ctx, hash, field, "w0|i|{}").Err())

@@ -85,6 +85,9 @@ func TestActiveWithoutLeaseWithItsWorker(t *testing.T) {
 		<-began
 		must(t, w.redis.Del(ctx, prefix(queue)+"lease").Err()) // evicted
 		w.pass(map[string]int{Lease: 1})
+		if ends := w.redis.ZScore(ctx, prefix(queue)+"lease", id("p0", "helper")).Val(); ends < float64(time.Now().Add(-10*time.Second).Unix()) {
+			t.Error("the worker has no time to extend the lease")
+		}
 		soon := time.Now().Add(10 * time.Second).Unix()
 		w.until(func() bool { // the worker extends it
 			return w.redis.ZScore(ctx, prefix(queue)+"lease", id("p0", "helper")).Val() > float64(soon)

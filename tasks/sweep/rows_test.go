@@ -22,11 +22,14 @@ import (
 // Rows that have their tasks are no suspects: nobody looks at them twice.
 func TestHealthyRowsAreNotSuspected(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
 		c := w.config()
 		c.Settle = time.Hour
-		w.sweeper = New(c)
 		w.submit("r", "a", "b", "c")
-		w.pass(nil)
+		if r, err := New(c).Pass(ctx); err != nil || r.Rows != 3 || r.Total() != 0 {
+			t.Errorf("%+v, %v", r, err)
+		}
 	})
 }
 
@@ -257,17 +260,28 @@ func TestARemovedPortal(t *testing.T) {
 	})
 }
 
-// One portal that cannot be read must not keep the others' rows from their tasks.
-func TestOnePortalInTrouble(t *testing.T) {
+// One portal that cannot be read, and one row that cannot be queued, must not
+// keep the others from their tasks.
+func TestOneRowInTrouble(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {
-		_, err := w.Submit(t.Context(), "r", reg("p0", "helper"), reg("p2", "helper"))
+		var regs []tasks.Registration
+		for _, p := range []string{"p0", "p2", "p4", "p6", "p8"} {
+			regs = append(regs, reg(p, "helper"))
+		}
+		_, err := w.Submit(t.Context(), "r", regs...)
 		must(t, err)
-		must(t, w.inspector.DeleteTask(queue, id("p0", "helper")))
-		must(t, w.inspector.DeleteTask(queue, id("p2", "helper")))
+		for _, r := range regs {
+			must(t, w.inspector.DeleteTask(queue, id(r.Portal, "helper")))
+		}
 		c := w.config()
-		c.Portals = troubled{w.portals}
+		c.Portals, c.Requeue = troubled{w.portals}, refusing{w.Client}
 		r, err := New(c).Pass(t.Context())
-		if err == nil || !strings.Contains(err.Error(), "p2 is sealed") || r.Mended[Restored] != 1 || r.Total() != 1 {
+		if err == nil || !strings.Contains(err.Error(), "p2 is sealed") || r.Mended[Restored] != 3 || r.Total() != 3 {
+			t.Errorf("%+v, %v", r, err)
+		}
+		c.Portals = w.portals
+		r, err = New(c).Pass(t.Context())
+		if err == nil || !strings.Contains(err.Error(), "row 3 of run r: p4 is refused") || r.Mended[Restored] != 1 || r.Total() != 1 {
 			t.Errorf("%+v, %v", r, err)
 		}
 	})
@@ -280,6 +294,15 @@ func (d troubled) Get(ctx context.Context, id string) (portals.Portal, error) {
 		return portals.Portal{}, errors.New("p2 is sealed")
 	}
 	return d.directory.Get(ctx, id)
+}
+
+type refusing struct{ *tasks.Client }
+
+func (r refusing) Requeue(ctx context.Context, run string, row runs.Row, p portals.Portal) error {
+	if p.ID == "p4" {
+		return errors.New("p4 is refused")
+	}
+	return r.Client.Requeue(ctx, run, row, p)
 }
 
 func TestARowThatCannotBeRead(t *testing.T) {
@@ -300,28 +323,34 @@ func TestARowThatCannotBeRead(t *testing.T) {
 // A row that ends between the looks keeps its end: the first look finds no task,
 // the row then ends, and the second must leave it.
 func TestARowThatEndsMeanwhile(t *testing.T) {
-	both(t, func(t *testing.T, w *world) {
-		ctx := t.Context()
-		w.submit("r", "helper")
-		c := w.config()
-		looked := 0
-		c.Portals = onGet(func(ctx context.Context, id string) (portals.Portal, error) {
-			if looked++; looked == 2 { // the second look begins
-				must(t, w.runs.Record(ctx, "r", 0, runs.Outcome{
-					Row: 1, Portal: "p0", Code: "helper", Status: runs.StatusDead, Class: "validation", Error: &runs.Failure{Code: "CODE_ERROR"},
-				}))
-			}
-			return w.portals.Get(ctx, id)
+	for name, lose := range map[string]func(*asynq.Inspector, string, string) error{
+		"archived": (*asynq.Inspector).ArchiveTask, "deleted": (*asynq.Inspector).DeleteTask,
+	} {
+		t.Run(name, func(t *testing.T) {
+			both(t, func(t *testing.T, w *world) {
+				ctx := t.Context()
+				w.submit("r", "helper")
+				c := w.config()
+				looked := 0
+				c.Portals = onGet(func(ctx context.Context, id string) (portals.Portal, error) {
+					if looked++; looked == 2 { // the second look begins
+						must(t, w.runs.Record(ctx, "r", 0, runs.Outcome{
+							Row: 1, Portal: "p0", Code: "helper", Status: runs.StatusDead, Class: "validation", Error: &runs.Failure{Code: "CODE_ERROR"},
+						}))
+					}
+					return w.portals.Get(ctx, id)
+				})
+				must(t, lose(w.inspector, queue, id("p0", "helper")))
+				r, err := New(c).Pass(ctx)
+				if err != nil || r.Total() != 0 || looked != 2 {
+					t.Fatalf("%+v, %v, %d", r, err, looked)
+				}
+				if o := w.load("r", 1).Outcome; o.Error.Code != "CODE_ERROR" {
+					t.Errorf("%+v", o)
+				}
+			})
 		})
-		must(t, w.inspector.ArchiveTask(queue, id("p0", "helper")))
-		r, err := New(c).Pass(ctx)
-		if err != nil || r.Total() != 0 || looked != 2 {
-			t.Fatalf("%+v, %v, %d", r, err, looked)
-		}
-		if o := w.load("r", 1).Outcome; o.Error.Code != "CODE_ERROR" {
-			t.Errorf("%+v", o)
-		}
-	})
+	}
 }
 
 type onGet func(ctx context.Context, id string) (portals.Portal, error)

@@ -148,6 +148,7 @@ func (w *world) work() (stop func()) {
 		},
 	})
 	must(w.t, worker.Start())
+	w.t.Cleanup(worker.Stop) // asynq panics when its Redis goes first
 	return worker.Stop
 }
 
@@ -212,16 +213,16 @@ func (w *world) finish(run string) {
 	w.until(func() bool { return w.counts(run).Waiting == 0 })
 }
 
-// until waits for a condition, for at most 30 s.
+// until waits for a condition, for at most a minute.
 func (w *world) until(ok func() bool) {
 	w.t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(time.Minute)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for !ok() {
 		select {
 		case <-deadline:
-			w.t.Fatal("it did not happen in 30 s")
+			w.t.Fatal("it did not happen in a minute")
 		case <-tick.C:
 		}
 	}

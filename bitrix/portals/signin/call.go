@@ -107,6 +107,10 @@ func (a *attempt) renew(ctx context.Context, e *bitrix.Error) *bitrix.Error {
 	if c.wasteful(a.portal.ID) {
 		return a.tell(uselessToken(e), e)
 	}
+	if newer := c.newest(&a.portal); newer.Generation > a.portal.Generation && a.spare(ctx) > 0 {
+		a.portal = newer // it came while the call was on its way
+		return nil
+	}
 	c.refuse(a.portal, e)
 	if failed := c.failure(a.portal.ID); failed != nil {
 		return a.tell(failed, e)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"botfleet/bitrix"
+	"botfleet/bitrix/portals"
 )
 
 // fleet is n processes that share the locks.
@@ -107,11 +108,42 @@ func TestWaiterSeesTheNewPair(t *testing.T) {
 		config.Locks = locks
 		c := w.callerOf(config)
 		old := w.portal()
-		time.AfterFunc(1500*time.Millisecond, func() { w.put(2, "https://"+oldHost, "valid-0", "refresh-1") })
-		e := mustBe(t, register(c, old), bitrix.Transient, CodePending)
-		elapse(wait(e))
+		time.AfterFunc(500*time.Millisecond, func() { w.put(2, "https://"+oldHost, "valid-0", "refresh-1") })
+		began := time.Now()
 		if err := register(c, old); err != nil || w.see().trades != 0 || w.see().deadCalls != 1 {
 			t.Errorf("%v, %d trades, %d dead calls", err, w.see().trades, w.see().deadCalls)
+		}
+		if time.Since(began) > lookEvery {
+			t.Errorf("it was seen after %v", time.Since(began))
+		}
+	})
+}
+
+// A process that waits for the lock sees that the portal is held: its holder was
+// told that there is no new pair.
+func TestWaiterSeesTheHold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		locks := &fakeLocks{}
+		unlock, err := locks.Lock(t.Context(), "p1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		config := w.config()
+		config.Locks = locks
+		c := w.callerOf(config)
+		time.AfterFunc(500*time.Millisecond, func() {
+			w.change(func() { w.stored.Held = &portals.Hold{Reason: "invalid_grant"} })
+			unlock()
+		})
+		_ = mustBe(t, register(c, w.portal()), bitrix.Transient, CodePending, "is being held")
+		if w.see().calls["Refresh"] != 0 {
+			t.Error("the server was asked for a portal that is held")
+		}
+		// One that was held before is another matter: a person tries it.
+		elapse(5 * time.Second)
+		if err := register(c, w.portal()); err != nil {
+			t.Error(err)
 		}
 	})
 }

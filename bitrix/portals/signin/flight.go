@@ -23,6 +23,7 @@ type outcome struct {
 	portal portals.Portal // newest known, also when it failed
 	fresh  bool           // its token was issued just now
 	failed *bitrix.Error  // nil when there is something to repeat the call with
+	goesOn bool           // the flight goes on: others are to join it, not to begin another
 }
 
 // join returns the flight of a name, and starts it if there is none. run must
@@ -41,13 +42,23 @@ func (c *Caller) join(name string, run func(ctx context.Context, land func(outco
 	c.work.Go(func() {
 		run(c.ctx, func(out outcome) {
 			f.outcome = out
+			if !out.goesOn {
+				c.leave(name) // first: whoever this outcome does not help begins anew
+			}
 			close(f.landed)
 		})
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		delete(c.flights, name)
+		if f.goesOn {
+			c.leave(name)
+		}
 	})
 	return f
+}
+
+// leave ends a flight for those who have not joined it.
+func (c *Caller) leave(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.flights, name)
 }
 
 // patience is the longest that a call waits for a renewal or a move, its own or

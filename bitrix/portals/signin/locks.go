@@ -46,7 +46,7 @@ func NewRedisLocks(client redis.UniversalClient) Locks {
 // How often a lock is asked for that somebody else has: often at first, as a
 // renewal takes a fraction of a second.
 const (
-	firstPoll = 50 * time.Millisecond
+	firstPoll = 100 * time.Millisecond
 	lastPoll  = time.Second
 )
 

@@ -79,7 +79,7 @@ func (c *Caller) move(moved portals.Portal) *flight {
 		// Its calls go on there; the store is told when it can be.
 		c.Log.Warn("a portal's new host could not be stored yet", "portal", moved.Name, "err", err)
 		c.learn(moved)
-		land(outcome{portal: moved})
+		land(outcome{portal: moved, goesOn: true})
 		for wait := firstStorePause; err != nil && pause(ctx, wait) == nil; wait = min(2*wait, lastStorePause) {
 			out, err = c.moveOnce(ctx, moved)
 			switch {

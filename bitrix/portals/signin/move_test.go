@@ -90,6 +90,12 @@ func TestDoesNotFollowInCircles(t *testing.T) {
 				if len(w.see().sent) != test.sent {
 					t.Errorf("sent %v", w.see().sent)
 				}
+				if test.sent == 1 { // the next call asks the old host again
+					_ = mustBe(t, register(c, w.portal()), bitrix.Blocked, bitrix.CodePortalMoved)
+					if sent := w.see().sent; sent[1] != sent[0] {
+						t.Errorf("sent %v", sent)
+					}
+				}
 			})
 		})
 	}

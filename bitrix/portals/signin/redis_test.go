@@ -121,7 +121,7 @@ func helper(code string) *bitrix.Bot {
 // 8 workers, 50 portals whose tokens have all expired, 20 calls to each from
 // each worker at once.
 func TestWorkersOnOneRedis(t *testing.T) {
-	const workers, hosts, calls = 8, 50, 20
+	const workers, hosts, calls = 8, 50, callsEach
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	bed := newFleetbed(t, hosts)

@@ -94,6 +94,22 @@ func TestUsesWhatTheStoreHas(t *testing.T) {
 	})
 }
 
+// What the caller brings may be newer than what this process remembers.
+func TestUsesWhatTheCallerHas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		c := w.caller()
+		if err := register(c, w.portal()); err != nil {
+			t.Fatal(err)
+		}
+		w.put(5, "https://"+oldHost, "imported", "refresh-5")
+		w.change(func() { w.access = "imported" })
+		if err := register(c, w.portal()); err != nil || w.see().deadCalls != 1 {
+			t.Errorf("%v: %d calls with a dead token, want the first one alone", err, w.see().deadCalls)
+		}
+	})
+}
+
 // Each way in which a renewal brings nothing.
 func TestFailures(t *testing.T) {
 	webhook, err := bitrix.ParseWebhook("https://acme.bitrix24.ru/rest/1/expired-hook/")
@@ -156,6 +172,10 @@ func TestFailures(t *testing.T) {
 			set:   func(w *world, _ *Config) { w.broken["Renewing"] = -1 },
 			class: bitrix.Transient, code: CodePending, words: []string{"note the renewal"}, wait: storeWait,
 		},
+		"note's answer is lost": {
+			set:   func(w *world, _ *Config) { w.broken["Renewing"], w.deaf = 1, true },
+			class: bitrix.Transient, code: CodePending, words: []string{"note the renewal"}, wait: storeWait,
+		},
 		"no lock to be had": {
 			set:   func(_ *world, c *Config) { c.Locks = brokenLocks{} },
 			class: bitrix.Transient, code: CodePending, words: []string{"lock the portal"}, wait: storeWait,
@@ -216,8 +236,6 @@ func TestFailures(t *testing.T) {
 }
 
 func (w *world) total() (n int) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	for _, calls := range w.see().calls {
 		n += calls
 	}

@@ -124,7 +124,7 @@ func TestStoreIsDownAfterTheTrade(t *testing.T) {
 func TestLostAnswerOfTheStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		w.broken["Renew"], w.broken["lost answers"] = 1, 1
+		w.broken["Renew"], w.deaf = 1, true
 		if err := register(w.caller(), w.portal()); err != nil || w.see().trades != 1 || w.portal().Generation != 2 {
 			t.Errorf("%v, %d trades, generation %d", err, w.see().trades, w.portal().Generation)
 		}

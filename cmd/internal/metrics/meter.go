@@ -3,6 +3,7 @@
 package metrics
 
 import (
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -12,13 +13,17 @@ import (
 	"botfleet/ratelimit"
 	"botfleet/tasks"
 	"botfleet/tasks/dispatch"
+	"botfleet/tasks/onboard"
 	"botfleet/tasks/runs"
+	"botfleet/tasks/sweep"
 )
 
 var (
 	_ dispatch.Meter = (*Metrics)(nil)
 	_ tasks.Meter    = (*Metrics)(nil)
 	_ signin.Meter   = (*Metrics)(nil)
+	_ onboard.Meter  = (*Metrics)(nil)
+	_ sweep.Meter    = (*Metrics)(nil)
 )
 
 // counts are the metrics that the worker keeps itself.
@@ -86,6 +91,11 @@ func newCounts() counts {
 	for _, outcome := range renewalOutcomes {
 		c.renewals.WithLabelValues(outcome)
 	}
+	for _, kind := range sweep.Kinds() {
+		c.mended.WithLabelValues(kind)
+	}
+	c.installs.WithLabelValues(onboard.InstallEvent, onboard.OutcomeInstalled)
+	c.installs.WithLabelValues(onboard.UninstallEvent, onboard.OutcomeUninstalled)
 	c.completion.WithLabelValues()
 	for _, how := range hows {
 		c.registered.WithLabelValues(how)
@@ -131,12 +141,12 @@ func (m *Metrics) Refreshed(outcome string) { m.counts.renewals.WithLabelValues(
 // Moved implements [signin.Meter].
 func (m *Metrics) Moved() { m.counts.moves.WithLabelValues().Inc() }
 
-// Event counts one event of the install handler.
+// Event implements [onboard.Meter].
 func (m *Metrics) Event(event, outcome string) {
-	m.counts.installs.WithLabelValues(event, outcome).Inc()
+	m.counts.installs.WithLabelValues(event, strings.ReplaceAll(outcome, " ", "_")).Inc()
 }
 
-// Mended counts what the sweeper has mended.
+// Mended implements [sweep.Meter].
 func (m *Metrics) Mended(kind string, n int) { m.counts.mended.WithLabelValues(kind).Add(float64(n)) }
 
 // Outcome implements [tasks.Meter].

@@ -49,6 +49,7 @@ func (c Config) Client(p Purpose) redis.UniversalClient {
 		o.MaxRetryBackoff = time.Second
 		o.ReadTimeout = 20 * time.Second
 		o.WriteTimeout = 20 * time.Second
+		return patiently(redis.NewUniversalClient(o))
 	case Store:
 		o.PoolSize = storePool
 		o.ReadTimeout = 5 * time.Second

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -69,7 +70,7 @@ func LoadBots(ctx context.Context, path string) ([]bitrix.Bot, error) {
 			bad = append(bad, err)
 			break
 		}
-		problems := append(row.Problems, row.Bot.Validate(bitrix.Rules{})...)
+		problems := slices.Concat(row.Problems, row.Bot.Validate(bitrix.Rules{}))
 		if code := strings.ToLower(row.Bot.Code); code != "" {
 			if first := codes[code]; first != 0 {
 				problems = append(problems, bitrix.Problem{Field: "CODE", Problem: fmt.Sprintf("is that of line %d already", first)})

@@ -1,0 +1,5 @@
+//go:build !race
+
+package signin
+
+const callsEach = 20 // see race_test.go
