@@ -68,9 +68,12 @@ func (h *Handler) ProcessTask(ctx context.Context, t *asynq.Task) error {
 	case errors.Is(err, runs.ErrUnknownRun):
 		return archive(fmt.Sprintf("row %d of run %s is gone: the run has expired or was deleted", p.Row, p.Run))
 	case errors.Is(err, runs.ErrBroken):
-		return archive(fmt.Sprintf("row %d of run %s cannot be read: %v", p.Row, p.Run, err))
+		return h.unreadable(ctx, p, st, err)
 	case err != nil:
 		return h.redisTrouble(err)
+	}
+	if !ownTask(ctx, st) {
+		return archive(fmt.Sprintf("row %d of run %s has become another bot, which has a task of its own", p.Row, p.Run))
 	}
 	// The row's own generation counts, not the payload's: a row has one task,
 	// and if it was queued anew while this one lay in the queue, this one is it.
@@ -87,6 +90,36 @@ func (h *Handler) ProcessTask(ctx context.Context, t *asynq.Task) error {
 		attempts++
 	}
 	return h.carryOut(ctx, t, p.Run, row, v, attempts)
+}
+
+// ownTask reports whether the task in work is that of the bot for which the row
+// stands now. A dead row may have been mended into another bot; the first one's
+// task, run again from the archive, would register the new bot beside its own
+// task, and would end with that bot's id as if it were the first one's.
+func ownTask(ctx context.Context, st runs.State) bool {
+	ident := st.Row.Ident
+	if st.Outcome != nil {
+		ident = st.Outcome.Ident
+	}
+	id, ok := asynq.GetTaskID(ctx)
+	return !ok || id == ident
+}
+
+// unreadable ends a row that waits but cannot be read, if the task is its own,
+// and archives the task.
+func (h *Handler) unreadable(ctx context.Context, p Payload, st runs.State, broken error) error {
+	if st.Outcome == nil && ownTask(ctx, st) {
+		o := runs.Outcome{
+			Row: p.Row, Portal: p.Portal, Code: p.Code, PortalID: p.PortalID, Status: runs.StatusDead, DoneAt: h.Now(),
+			Class: string(bitrix.Validation), Error: &runs.Failure{Code: runs.CodeUnreadable, Description: "the stored row cannot be read: submit it again"},
+		}
+		err := h.Runs.Record(ctx, p.Run, st.Gen, o)
+		if err != nil && !errors.Is(err, runs.ErrUnknownRun) && !errors.Is(err, runs.ErrBroken) {
+			return h.redisTrouble(err)
+		}
+		h.logOutcome(ctx, p.Run, &o)
+	}
+	return archive(fmt.Sprintf("row %d of run %s cannot be read: %v", p.Row, p.Run, broken))
 }
 
 // rowOf returns what is to be registered: the waiting row, or the dead one
@@ -128,7 +161,7 @@ func (h *Handler) work(ctx context.Context, run string, row runs.Row, retried in
 	}
 	var bot bitrix.Bot
 	if err := json.Unmarshal(row.Bot, &bot); err != nil {
-		return dead(string(bitrix.Validation), "ROW_UNREADABLE", "the stored row cannot be read: "+err.Error()), nil //nolint:nilerr // the verdict tells of it
+		return dead(string(bitrix.Validation), runs.CodeUnreadable, "the stored row cannot be read: "+err.Error()), nil //nolint:nilerr // the verdict tells of it
 	}
 	if row.Photo != "" {
 		bot.Properties.PersonalPhoto, err = h.Runs.Photo(ctx, row.Photo)

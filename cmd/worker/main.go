@@ -164,7 +164,7 @@ func serve(ctx context.Context, w *engine.Worker, door *installs, web pages, cfg
 	log.Info("worker stops", "within", cfg.Shutdown)
 	stopped := stopOrKill(func() {
 		var both sync.WaitGroup // side by side: SHUTDOWN_TIMEOUT is for both
-		both.Go(door.stop) //nolint:contextcheck // it has a bound of its own
+		both.Go(door.stop)      //nolint:contextcheck // it has a bound of its own
 		both.Go(w.Stop)
 		both.Wait()
 	}, signals)

@@ -237,7 +237,9 @@ func (r *renewal) refusedBy(ctx context.Context, e *bitrix.Error) (out outcome, 
 	case e.Wait != nil:
 		r.c.Meter.Refreshed(PutOff)
 		r.unnote(ctx)
-		r.c.pauseServer(e)
+		if e.Status == 0 { // not asked at all: so it is for everybody. An answer is about this portal.
+			r.c.pauseServer(e)
+		}
 		return *r.serverWait(e), true
 	case e.Class == bitrix.Blocked:
 		r.c.Meter.Refreshed(Refused)
