@@ -172,6 +172,19 @@ func TestAnothersTask(t *testing.T) {
 	})
 }
 
+// The other row has ended, and somebody has its task run again: only when that
+// has ended it is known what the waiting row comes to.
+func TestTheTaskOfARowThatHasEnded(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		w.submit("first", "helper")
+		must(t, w.runs.Record(t.Context(), "first", 0, runs.Outcome{
+			Row: 1, Portal: "p0", Code: "helper", Status: runs.StatusDead, Class: "validation", Error: &runs.Failure{Code: "CODE_ERROR"},
+		}))
+		w.waitsOnly("second", "helper")
+		w.pass(nil)
+	})
+}
+
 // The task's own row is gone: the task ends by itself, and then it is the
 // waiting row's turn.
 func TestTheTaskOfARunThatIsGone(t *testing.T) {

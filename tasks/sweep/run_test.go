@@ -72,6 +72,10 @@ func TestRunSweepsAtOnceAndOnHints(t *testing.T) {
 		drop()
 		shift.Store(int64(13 * time.Minute)) // its time has come
 		w.until(restored)
+		w.until(func() bool { // the pass has ended, too
+			ms, err := w.redis.Get(ctx, lastKey).Int64()
+			return err == nil && ms > time.Now().Add(12*time.Minute).UnixMilli()
+		})
 		stop()
 		if n := w.redis.Exists(ctx, leaseKey).Val(); n != 0 {
 			t.Error("a stopped sweeper keeps the lease")

@@ -66,6 +66,7 @@ var cases = append([]benchCase{
 	{"million", (*bench).millionRows},
 	{"redis-memory", (*bench).redisMemory},
 	{"portals-check", (*bench).portalsCheck},
+	{"refresh", (*bench).refresh},
 }, limitCases...)
 
 // errMissed ends a run in which a target was missed.

@@ -101,17 +101,23 @@ func (f *fleet) addChecked(app, silent bool) error {
 		like.Faults = []sandbox.Fault{{Kind: sandbox.Silence}}
 	}
 	if app {
-		like.App = checkedApp
+		return f.addApplication(like)
 	}
+	_, err := f.add(like)
+	if err == nil {
+		f.entries[len(f.entries)-1].ClientID = "bench"
+	}
+	return err
+}
+
+// addApplication adds a portal that has the application installed.
+func (f *fleet) addApplication(like sandbox.Portal) error {
+	like.App = checkedApp
 	name, err := f.add(like)
 	if err != nil {
 		return err
 	}
 	e := &f.entries[len(f.entries)-1]
-	if !app {
-		e.ClientID = "bench"
-		return nil
-	}
 	access, refresh := f.box.Portal(name).Pair()
 	if e.Access, err = bitrix.NewOAuth("http://"+name+"/rest/", string(access)); err != nil {
 		return fmt.Errorf("make up a portal: %w", err)
