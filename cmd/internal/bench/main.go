@@ -44,10 +44,11 @@ type bench struct {
 	rows     int
 	rounds   int
 	million  int
-	share    float64 // of the rows of limit cases
-	profiles string  // a folder, or empty
-	traces   string  // likewise
-	dir      string  // for everything temporary
+	soaked   time.Duration // how long soak takes
+	share    float64       // of the rows of limit cases
+	profiles string        // a folder, or empty
+	traces   string        // likewise
+	dir      string        // for everything temporary
 	redis    *redisServer
 	progress io.Writer
 }
@@ -67,7 +68,11 @@ var cases = append([]benchCase{
 	{"redis-memory", (*bench).redisMemory},
 	{"portals-check", (*bench).portalsCheck},
 	{"refresh", (*bench).refresh},
+	{soakCase, (*bench).soak},
 }, limitCases...)
+
+// soakCase takes half an hour, and is measured only when it is asked for.
+const soakCase = "soak"
 
 // errMissed ends a run in which a target was missed.
 var errMissed = errors.New("not every target is met")
@@ -117,9 +122,11 @@ func (b *bench) parse(args []string, stderr io.Writer) (only []string, err error
 		all = append(all, c.name)
 	}
 	names := strings.Join(all, ",")
+	usual := slices.DeleteFunc(slices.Clone(all), func(name string) bool { return name == soakCase })
 	set := flag.NewFlagSet("bench", flag.ContinueOnError)
 	set.SetOutput(stderr)
-	list := set.String("only", names, "cases to measure")
+	list := set.String("only", strings.Join(usual, ","), "cases to measure; "+soakCase+" is one more, which takes -soak")
+	set.DurationVar(&b.soaked, "soak", 30*time.Minute, "how long the case "+soakCase+" takes")
 	set.IntVar(&b.rows, "rows", 20_000, "rows in a round of pipeline and enqueue")
 	set.IntVar(&b.rounds, "rounds", 5, "rounds of pipeline and enqueue; the median counts")
 	set.IntVar(&b.million, "million", 1_000_000, "rows of the case million")
