@@ -37,9 +37,9 @@ func Classify(status int, code, description string) Class {
 		return Conflict
 	case CodeTimeout, CodeCancelled, CodeReset, CodeBadHTTP, CodeUnexpectedResult:
 		return Ambiguous
-	case CodeTruncated:
+	case CodeTruncated, CodeTooLarge:
 		return classifyCut(status)
-	case CodeEmpty, CodeNotJSON, CodeTooLarge:
+	case CodeEmpty, CodeNotJSON:
 		return classifyWithoutJSON(status)
 	}
 	return classifyUnknown(status, code)
@@ -68,7 +68,7 @@ func classifyUnknown(status int, code string) Class {
 	return Validation
 }
 
-// classifyCut is for answers whose end was lost. One with 4xx refused the call, so
+// classifyCut is for answers whose end was lost, or not read. One with 4xx refused the call, so
 // that nothing was run; which error it was, and whether the portal or a server in
 // front said so, would have stood in what is missing: its status alone must not
 // hold a portal (an expired token is a 401) or end a row.

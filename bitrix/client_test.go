@@ -157,7 +157,7 @@ func TestRegisterAnswers(t *testing.T) {
 		{"cut", 200, `{"result":3`, 0, false, Ambiguous, CodeTruncated},
 		{"two answers", 200, `{"result":3}{"result":4}`, 0, false, Ambiguous, CodeNotJSON},
 		{"too large", 200, `{"result":"` + strings.Repeat("x", 5000) + `"}`, 0, false, Ambiguous, CodeTooLarge},
-		{"too large 403", 403, strings.Repeat("x", 5000), 0, false, Blocked, CodeTooLarge},
+		{"too large 403", 403, strings.Repeat("x", 5000), 0, false, Transient, CodeTooLarge},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -119,7 +120,7 @@ func (j *job) run(ctx context.Context, args []string) error {
 		}
 		d.skip = func(portal, code string) bool { _, ok := file.Registered(portal, code); return ok }
 	}
-	return errors.Join(j.work(ctx, d), s.close())
+	return joined(j.work(ctx, d), s.close())
 }
 
 // open reads the portals and gets Redis, and the sandbox if there is one, ready.
@@ -270,9 +271,18 @@ func (j *job) deliver(ctx context.Context, d *delivery, w *engine.Worker) error 
 		// What ended while the worker stopped is a result too.
 		rest, stop := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer stop()
-		err = errors.Join(err, d.last(rest))
+		err = joined(err, d.last(rest))
 	}
 	return err
+}
+
+// joined adds a later error to an earlier one, unless it says the same: an output
+// that has failed, as on a full disk, fails at each use.
+func joined(err, later error) error {
+	if err != nil && later != nil && strings.HasSuffix(err.Error(), later.Error()) {
+		return err
+	}
+	return errors.Join(err, later)
 }
 
 // sayEvery is how often a person is told what the rest of the rows waits for.
