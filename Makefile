@@ -11,6 +11,7 @@ VULN  := $(TOOLS)/govulncheck-$(VULN_VERSION)/govulncheck
 # Options of single targets, as in `make fuzz FUZZTIME=1m`.
 FUZZTIME ?= 5s
 PKG      ?= ./...
+SEEDS    ?= 1
 ARGS     ?=
 
 .DEFAULT_GOAL := help
@@ -50,6 +51,11 @@ fuzz: ## run each fuzz target for FUZZTIME (5s)
 .PHONY: bench
 bench: redis ## measure against bare asynq and against the portals' limits; options in ARGS
 	go run ./cmd/internal/bench $(ARGS)
+
+# Each seed takes three to four minutes. `make chaos SEEDS="1 2 3" ARGS=-v` says what happens.
+.PHONY: chaos
+chaos: redis ## kill, freeze and cut everything off as SEEDS (1) decide, and compare row by row; options in ARGS
+	go run ./cmd/internal/chaos $(ARGS) $(SEEDS)
 
 # The limit is for the command once it is built, so a first call builds it.
 .PHONY: quickstart

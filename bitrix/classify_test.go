@@ -40,7 +40,7 @@ func TestClassify(t *testing.T) {
 		{Ambiguous, 0, "TIMEOUT CONNECTION_RESET"},
 		{Ambiguous, 500, "NOT_JSON EMPTY_ANSWER TRUNCATED_ANSWER ANSWER_TOO_LARGE"},
 		{Blocked, 404, "NOT_JSON EMPTY_ANSWER"},
-		{Transient, 401, "TRUNCATED_ANSWER"},
+		{Transient, 401, "TRUNCATED_ANSWER ANSWER_TOO_LARGE"},
 		{Transient, 400, "TRUNCATED_ANSWER"},
 		{Limit, 429, "TRUNCATED_ANSWER"},
 	}

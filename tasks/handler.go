@@ -211,7 +211,7 @@ func (h *Handler) carryOut(ctx context.Context, t *asynq.Task, run string, row r
 		o.Status, o.Class, o.Error = runs.StatusDead, v.Dead.Class, &v.Dead.Error
 		o.BotID, o.Existed = v.Dead.BotID, v.Dead.BotID != 0
 	}
-	if err := h.Runs.Record(ctx, run, row.Gen, o); err != nil && !errors.Is(err, runs.ErrUnknownRun) {
+	if err := h.record(ctx, run, row.Gen, o); err != nil {
 		return h.redisTrouble(err)
 	}
 	if h.Meter != nil {
@@ -222,6 +222,25 @@ func (h *Handler) carryOut(ctx context.Context, t *asynq.Task, run string, row r
 		return h.bury(ctx, t, fmt.Sprintf("dead (%s): %s: %s", o.Class, o.Error.Code, o.Error.Description))
 	}
 	return h.acknowledge(ctx, t, o.BotID)
+}
+
+// recordAgain is how long a handler waits before it tells an outcome once more
+// that Redis did not take.
+const recordAgain = time.Second
+
+// record tells the run of an outcome, for as long as the task is this handler's: a
+// full Redis refuses at once, and one that is told nothing has the row
+// registered again. A run that is gone needs to know nothing.
+func (h *Handler) record(ctx context.Context, run string, gen int, o runs.Outcome) error {
+	for {
+		err := h.Runs.Record(ctx, run, gen, o)
+		if err == nil || errors.Is(err, runs.ErrUnknownRun) || errors.Is(err, runs.ErrBroken) {
+			return nil
+		}
+		if pause(ctx, recordAgain) != nil {
+			return err
+		}
+	}
 }
 
 func (h *Handler) logOutcome(ctx context.Context, run string, o *runs.Outcome) {

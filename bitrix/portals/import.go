@@ -143,7 +143,7 @@ func (p *plan) importing(r *Registry, e *Entry) error {
 		p.is.MemberID = was.MemberID
 	}
 	p.is.Generation, p.is.AppHash, p.is.Installs, p.is.Gone = was.Generation, was.AppHash, was.Installs, was.Gone
-	p.is.Source, p.is.InstallSource = was.Source, was.InstallSource
+	p.is.Source, p.is.InstallSource, p.is.Earlier = was.Source, was.InstallSource, was.Earlier
 	src := source(e.Access, e.RefreshToken)
 	known := p.wasRaw != "" && was.brought(src)
 	if known && was.opens(r.keys, p.id) {
@@ -156,6 +156,7 @@ func (p *plan) importing(r *Registry, e *Entry) error {
 	}
 	p.is.Generation = p.next()
 	if !known {
+		p.is.replaced(was)
 		p.is.Source, p.ends = src, endAny
 		p.is.come()
 	}

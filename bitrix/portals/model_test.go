@@ -19,12 +19,31 @@ type company struct {
 	id, host, origin, member string
 	now                      creds // host apart, the present ones
 	imported, installed      creds
+	earlier                  [8]creds // replaced tokens, the newest first
 	generation               int64
 	app                      string // application_token
 	installs                 int
 	gone                     bool
 	client                   string
 	burst                    int
+}
+
+// brought says whether credentials came before.
+func (p *company) brought(b creds) bool {
+	return b == p.imported || b == p.installed || slices.Contains(p.earlier[:], b)
+}
+
+// replace notes the tokens that new credentials take the place of.
+func (p *company) replace() {
+	if p.generation == 0 || p.now.webhook {
+		return
+	}
+	for _, b := range []creds{p.imported, p.installed} {
+		if b != (creds{}) && !slices.Contains(p.earlier[:], b) {
+			copy(p.earlier[1:], p.earlier[:])
+			p.earlier[0] = b
+		}
+	}
 }
 
 type note struct {
@@ -123,7 +142,8 @@ func (w *world) importing(member string, b creds, client string, burst int) stri
 	if member != "" {
 		is.member = member
 	}
-	if p.generation == 0 || b != p.imported && b != p.installed {
+	if p.generation == 0 || !p.brought(b) {
+		is.replace()
 		is.host, is.origin, is.imported = b.host, "", b
 		is.give(b)
 		if is.gone || b.webhook {
@@ -221,11 +241,12 @@ func (w *world) install(member, app string, b creds) (p *company, fresh bool, ou
 	if fresh {
 		is.installs++
 	}
-	same := b == p.imported || b == p.installed || b.host == p.host && b.secret == p.now.secret
+	same := p.brought(b) || b.host == p.host && b.secret == p.now.secret
 	if p.gone || p.now.webhook || !same {
 		if is.host != b.host {
 			is.rename(b.host)
 		}
+		is.replace()
 		is.give(b)
 		is.installed, is.client = b, ""
 		w.release(p)

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"botfleet/bitrix"
@@ -42,6 +43,9 @@ type record struct {
 	// Records without what follows are of an early version, and still read.
 	Origin     string `json:"origin,omitempty"`     // [Portal.Origin]
 	Generation int64  `json:"generation,omitempty"` // of the credentials; 0 counts as 1
+	// Earlier are the sources of tokens that newer ones have replaced: they are
+	// dead, and an old file must not bring them back.
+	Earlier []string `json:"earlier,omitempty"`
 	// AppHash is the SHA-256 of the application_token, in hexadecimal.
 	AppHash  string      `json:"app_hash,omitempty"`
 	Installs int         `json:"installs,omitempty"` // [Installed.Count]
@@ -99,9 +103,27 @@ func source(access bitrix.Access, refresh bitrix.Secret) string {
 }
 
 // brought says whether credentials with this source were imported or installed
-// last: what is stored is those, or what they became by refreshing.
+// before: what is stored is those, what they became by refreshing, or newer.
 func (rec *record) brought(source string) bool {
-	return source == rec.Source || source == rec.InstallSource
+	return source == rec.Source || source == rec.InstallSource || slices.Contains(rec.Earlier, source)
+}
+
+// mostEarlier bounds the sources of replaced tokens that a record keeps.
+const mostEarlier = 8
+
+// replaced notes the sources of the tokens that new credentials take the place
+// of. A webhook does not end with that: it may come back.
+func (rec *record) replaced(was *record) {
+	if was.Kind != OAuth {
+		return
+	}
+	rec.Earlier = slices.Clone(was.Earlier)
+	for _, source := range []string{was.Source, was.InstallSource} {
+		if source != "" && !slices.Contains(rec.Earlier, source) {
+			rec.Earlier = append(rec.Earlier, source)
+		}
+	}
+	rec.Earlier = rec.Earlier[max(0, len(rec.Earlier)-mostEarlier):]
 }
 
 // rename gives the record another host, and remembers the first.

@@ -126,10 +126,15 @@ func work(cfg config.Config, inMemory bool, signals <-chan os.Signal, stderr io.
 	}
 	web := pages{ready: w.Ready, warnings: w.Warnings, metrics: measured.Handler()}
 	err = serve(ctx, w, door, web, cfg, base.String(), signals, log)
-	if !errors.Is(err, errKilled) { // asynq, at work then, would panic without its connections
-		_ = base.Close()
-		measured.Close()
+	switch {
+	case errors.Is(err, errLate):
+		log.Warn("worker did not stop in time and ends all the same", "err", err)
+		return nil
+	case errors.Is(err, errKilled): // asynq, at work then, would panic without its connections
+		return err
 	}
+	_ = base.Close()
+	measured.Close()
 	return err
 }
 
@@ -167,7 +172,7 @@ func serve(ctx context.Context, w *engine.Worker, door *installs, web pages, cfg
 		both.Go(door.stop)      //nolint:contextcheck // it has a bound of its own
 		both.Go(w.Stop)
 		both.Wait()
-	}, signals)
+	}, signals, cfg.Shutdown)
 	health.close()
 	log.Info("worker stopped")
 	return stopped
@@ -227,10 +232,17 @@ const sameSignal = time.Second
 // errKilled ends a worker that was told to stop twice, with its tasks at work.
 var errKilled = errors.New("told to stop twice: tasks in work will be run again by another worker")
 
-// stopOrKill stops the worker; a second signal does not wait for it.
-func stopOrKill(stop func(), signals <-chan os.Signal) error {
+// errLate ends a worker that has not stopped in time. Requests on their way were
+// broken off before that, and what it cannot tell a Redis that does not answer is
+// as if it had been killed: its tasks are run again.
+var errLate = errors.New("Redis does not answer: tasks in work will be run again by another worker") //nolint:staticcheck // a name
+
+// stopOrKill stops the worker within a time; a second signal does not wait for it.
+func stopOrKill(stop func(), signals <-chan os.Signal, within time.Duration) error {
 	stopped := make(chan struct{})
 	first := time.Now()
+	late := time.NewTimer(within)
+	defer late.Stop()
 	go func() {
 		defer close(stopped)
 		stop()
@@ -239,6 +251,8 @@ func stopOrKill(stop func(), signals <-chan os.Signal) error {
 		select {
 		case <-stopped:
 			return nil
+		case <-late.C:
+			return errLate
 		case s := <-signals:
 			if s != syscall.SIGTSTP && time.Since(first) > sameSignal {
 				return errKilled

@@ -299,12 +299,11 @@ func (l *lane) look(now time.Time) time.Duration {
 	jobs := l.lost
 	p := jobs[0].Portal
 	ctx, cancel := context.WithDeadline(l.d.ctx, now.Add(l.d.cfg.RequestTimeout))
-	dec, err := l.d.cfg.Gate.Acquire(ctx, ratelimit.Request{
+	dec, err := l.acquire(ctx, p, ratelimit.Request{
 		Portal: p.ID, Limits: p.Limits, Credential: p.Account, Method: bitrix.MethodBotList, Rows: 1,
 	})
 	if err != nil {
 		cancel()
-		l.d.cfg.Log.Warn("the gate could not be asked", "portal", p.Name, "err", err)
 		dec = ratelimit.Decision{Until: now.Add(longWait), Reason: ratelimit.Rate}
 	}
 	if len(dec.Go) == 0 {
@@ -383,7 +382,7 @@ func (l *lane) find(ctx context.Context, p *portals.Portal, jobs []markedJob, t 
 		if err := l.d.cfg.Gate.ClearMark(ctx, p.ID, code); err != nil {
 			l.d.cfg.Log.Warn("a sending mark could not be cleared", "portal", p.Name, "err", err)
 		}
-		if j.Bot.Update && !j.Last {
+		if j.Bot.Update {
 			j.botID, j.recovered = id, true
 			again = append(again, j.pending)
 			continue

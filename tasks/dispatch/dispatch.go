@@ -180,6 +180,7 @@ type Dispatcher struct {
 	jobs     int            // in lanes
 	draining bool
 	crew     *crew // of lanes and their requests
+	outage   outage
 	ended    sync.Once
 }
 

@@ -490,10 +490,9 @@ func (l *lane) send(jobs []*pending, now time.Time) {
 	// The deadline is set before the marks are, so that nothing is ever sent
 	// later than a mark allows for.
 	ctx, cancel := context.WithDeadline(l.d.ctx, now.Add(l.d.cfg.RequestTimeout))
-	dec, err := l.d.cfg.Gate.Acquire(ctx, r)
+	dec, err := l.acquire(ctx, p, r)
 	if err != nil {
 		cancel()
-		l.d.cfg.Log.Warn("the gate could not be asked", "portal", p.Name, "err", err)
 		l.putBack(jobs)
 		// From the present, not from now: asking may have taken long, and a
 		// lane that asked again at once would not see that it is drained.

@@ -176,10 +176,13 @@ func (w *Worker) start(ctx context.Context, o WorkerOptions) error {
 		RequestTimeout: w.cfg.RequestTimeout, Slots: w.cfg.Concurrency,
 		QueueSlots: tasks.QueueSlots(w.cfg.Concurrency, len(queues)),
 	})
+	// Outcomes wait out what acknowledgements do: a row whose end cannot be told
+	// would be registered once more.
+	patient := redisconn.Shared(w.base.queue)
 	w.tasks = tasks.NewWorker(tasks.WorkerConfig{
-		Redis: redisconn.Shared(w.base.queue), Dispatcher: do, Queues: queues,
+		Redis: patient, Dispatcher: do, Queues: queues,
 		Handler: &tasks.Handler{
-			Runs: w.base.Runs, Portals: w.cache, Do: do, Log: w.log, Now: time.Now, Meter: o.Meter,
+			Runs: runs.New(w.base.queue, runs.Options{TTL: w.cfg.ResultTTL, Rows: patient}), Portals: w.cache, Do: do, Log: w.log, Now: time.Now, Meter: o.Meter,
 			Policy:      tasks.Policy{MaxAttempts: w.cfg.MaxAttempts, HoldTTL: w.cfg.HoldTTL},
 			ArchiveSize: w.base.archived,
 		},
