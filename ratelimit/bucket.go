@@ -24,7 +24,8 @@ func newBucket(perSecond float64, burst int) bucket {
 	return bucket{lim: rate.NewLimiter(rate.Limit(perSecond), burst)}
 }
 
-// tokens is how many requests may go at now. Slightly under 0 after rounding.
+// tokens is how many requests may go at now. Under 0 where some are owed, and
+// slightly after rounding.
 func (b *bucket) tokens(now time.Time) float64 {
 	own := b.lim.TokensAt(now)
 	b.returned = min(b.returned, float64(b.lim.Burst())-own)
@@ -42,12 +43,30 @@ func (b *bucket) take(now time.Time) bool {
 // giveBack returns one token for a request that was not sent.
 func (b *bucket) giveBack() { b.returned++ }
 
-// drain empties the bucket at now.
-func (b *bucket) drain(now time.Time) {
+// charge takes n tokens, whether they are there or not, down to MostOwed below zero.
+func (b *bucket) charge(now time.Time, n int) {
+	n = min(n, int(math.Ceil(MostOwed+b.tokens(now))))
+	for burst := b.lim.Burst(); n > 0; n -= burst {
+		b.lim.ReserveN(now, min(n, burst))
+	}
+	if over := -MostOwed - b.tokens(now); over > 0 {
+		b.returned += over
+	}
+}
+
+// drain empties the bucket at now. What it owes it goes on owing.
+func (b *bucket) drain(now time.Time) { b.set(now, min(0, b.tokens(now))) }
+
+// set makes the bucket hold so many tokens at now, or owe them.
+func (b *bucket) set(now time.Time, tokens float64) {
 	burst := b.lim.Burst()
 	b.lim = rate.NewLimiter(b.lim.Limit(), burst)
 	b.lim.AllowN(now, burst)
 	b.returned = 0
+	// Only the limiter's own tokens can be owed: a debt in the others would not drain.
+	owed := math.Ceil(max(0, -tokens))
+	b.charge(now, int(owed))
+	b.returned = tokens + owed
 }
 
 // setBurst changes what the bucket holds. A full one stays full; otherwise
@@ -60,8 +79,7 @@ func (b *bucket) setBurst(now time.Time, burst int) {
 	full := tokens >= float64(old)-rounding
 	*b = newBucket(float64(b.lim.Limit()), burst)
 	if !full {
-		b.drain(now)
-		b.returned = max(0, tokens-float64(max(0, old-burst)))
+		b.set(now, max(min(0, tokens), tokens-float64(max(0, old-burst))))
 	}
 }
 

@@ -65,7 +65,8 @@ P.part(function()
   end
 
   function P.drain()
-    P.bucket.tokens, P.bucket.at, P.bucket.dirty = 0, P.now, true
+    P.fill(P.now, 0)
+    P.bucket.tokens = min(0, P.bucket.tokens)
   end
 
   -- rise raises the share for every minute of peace.
@@ -84,7 +85,7 @@ P.part(function()
     if b.tokens >= b.burst * TOKEN - ROUNDING then
       b.tokens = plan.burst * TOKEN
     elseif plan.burst ~= b.burst then
-      b.tokens = max(0, b.tokens - max(0, b.burst - plan.burst) * TOKEN)
+      b.tokens = max(min(0, b.tokens), b.tokens - max(0, b.burst - plan.burst) * TOKEN)
     end
     b.burst, b.rate = plan.burst, plan.rate
   end

@@ -36,6 +36,16 @@ func (e *egress) take(now time.Time) (at time.Time, ok bool) {
 	return e.bucket.opensAt(now), false
 }
 
+// charge takes requests that go all the same.
+func (e *egress) charge(now time.Time, n int) {
+	if e.bucket.lim == nil {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.bucket.charge(now, n)
+}
+
 func (e *egress) giveBack() {
 	if e.bucket.lim == nil {
 		return

@@ -16,7 +16,7 @@ type forecast struct {
 	shut   Reason    // why it opens later than now
 	batch  int       // rows a request carries
 	rate   float64   // requests a second
-	tokens float64   // requests that the bucket lets go now
+	tokens float64   // requests that the bucket lets go now; under 0 where it owes some
 	burst  float64
 	pace   float64 // rows a second that the portal gets done; 0 = not known
 	// The operating budget: work that a row costs (0: none is counted, or it is
@@ -93,8 +93,11 @@ func (f *forecast) at(n int) (time.Time, Reason) {
 // far as rate and pace decide, and which of the two does.
 func (f *forecast) after(from time.Time, n int) (time.Time, Reason) {
 	at, binds := from, None
-	tokens := math.Floor(min(f.tokens+f.rate*from.Sub(f.now).Seconds(), f.burst) + rounding)
-	if wanting := float64(n/f.batch+1) - max(0, tokens); wanting > 0 {
+	tokens := min(f.tokens+f.rate*from.Sub(f.now).Seconds(), f.burst)
+	if tokens > -rounding { // a debt is waited for to its last part
+		tokens = max(0, math.Floor(tokens+rounding))
+	}
+	if wanting := float64(n/f.batch+1) - tokens; wanting > 0 {
 		at, binds = from.Add(seconds(wanting/f.rate)), Rate
 	}
 	if f.pace > 0 && n > 0 {

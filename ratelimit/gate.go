@@ -119,6 +119,11 @@ type Ticket struct {
 	At         time.Time
 }
 
+// MostOwed is how many requests a portal's rate may owe. A portal's own bucket
+// owes at most what is on its way at once, so more would be a mistake, which is
+// not to shut the portal for long.
+const MostOwed = 1000
+
 // MostRecent is how many open portals [Gate.Recent] tells of at most.
 const MostRecent = 1000
 
@@ -180,6 +185,12 @@ type Answer struct {
 type Gate interface {
 	// Acquire decides which rows of a request may go now. It does not wait.
 	Acquire(ctx context.Context, r Request) (Decision, error)
+	// Charge counts requests to a portal that go without a ticket of their own:
+	// the repeats of a request that has one. They come out of the request rate of
+	// the portal and of the process, which may owe some afterwards, at most
+	// [MostOwed]; the next request goes when the debt has drained. Of r only
+	// Portal and Limits count. Fewer than one request changes nothing.
+	Charge(ctx context.Context, r Request, requests int) error
 	// Observe gives a ticket back with what was learned, and clears its sending
 	// marks unless the answer is unsure. A ticket that is given back twice, or
 	// has expired, changes nothing. Give it a context that outlives the

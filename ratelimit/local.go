@@ -5,6 +5,7 @@ package ratelimit
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"hash/maphash"
 	"strconv"
 	"sync"
@@ -190,6 +191,23 @@ func (p *portal) refuse(v verdict) Decision {
 		d.Hold = p.silence.hold()
 	}
 	return d
+}
+
+// Charge implements [Gate].
+func (l *Local) Charge(ctx context.Context, r Request, requests int) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("charge portal %q: %w", r.Portal, err)
+	}
+	if requests < 1 {
+		return nil
+	}
+	s := l.shard(r.Portal)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := l.cfg.Now()
+	l.egress.charge(now, requests)
+	l.portal(s, now, r.Portal, r.Limits).bucket.charge(now, requests)
+	return nil
 }
 
 // leaveLine takes rows that go out of the line.

@@ -2,14 +2,15 @@
 
 local TOKEN = 1000000000
 local ROUNDING = 50 -- billionths of a token that rounding may lose
+local OWED = 1000 -- requests that a bucket may owe: MostOwed in gate.go
 
 local WHOLE, LEAST_SHARE, RISE = 1000, 100, 50 -- thousandths of the planned rate
 
--- read_bucket reads "tokens at burst rate".
+-- read_bucket reads "tokens at burst rate". Tokens below zero are owed.
 function P.read_bucket(text)
   local tokens, at, burst, rate = match(text or '', '^(%-?%d+) (%d+) (%d+) (%d+)$')
   tokens, at, burst, rate = tonumber(tokens), tonumber(at), tonumber(burst), tonumber(rate)
-  if tokens and at <= P.now and burst >= 1 and rate >= 1 and tokens >= -TOKEN and tokens <= burst * TOKEN then
+  if tokens and at <= P.now and burst >= 1 and rate >= 1 and tokens >= -OWED * TOKEN and tokens <= burst * TOKEN then
     P.bucket = {tokens = tokens, at = at, burst = burst, rate = rate}
   else
     local plan = P.plan

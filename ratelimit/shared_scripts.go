@@ -27,6 +27,9 @@ var portalLua string
 //go:embed acquire.lua
 var acquireLua string
 
+//go:embed charge.lua
+var chargeLua string
+
 //go:embed hold.lua
 var holdLua string
 
@@ -43,6 +46,7 @@ var (
 	portalParts   = stateLua + rateLua + budgetLua + closureLua + portalLua
 	acquireScript = redis.NewScript(portalParts + acquireLua)
 	observeScript = redis.NewScript(portalParts + observeLua)
+	chargeScript  = redis.NewScript(portalParts + chargeLua)
 	holdScript    = redis.NewScript(portalParts + holdLua)
 	lineScript    = redis.NewScript(portalParts + lineLua)
 	askScript     = redis.NewScript(askLua)

@@ -30,9 +30,9 @@ const mostKept = 30 * 24 * time.Hour
 
 // keep is how long after its last use a portal's state cannot matter any more:
 // its tickets have expired, its budgets and silence are forgotten, its rate has
-// risen and its bucket is full.
+// risen and its bucket is full, whatever it owed.
 func (p plan) keep(ttl time.Duration) time.Duration {
-	fills := fromPeace + seconds(float64(p.burst+1)/p.rate)
+	fills := fromPeace + seconds(float64(p.burst+MostOwed+1)/p.rate)
 	return min(mostKept, ttl+max(remembered*p.window, silenceForgotten+silenceMost, fills)+time.Minute)
 }
 
@@ -132,13 +132,12 @@ func (p *portal) readRate(now time.Time, bucketText, paceText string) {
 		p.refusal = refusal{until: timeOf(n[2]), failures: int(n[3]), count: natural(n[4])}
 	}
 	n, ok = readInts(bucketText, 4)
-	if !ok || timeOf(n[1]).After(now) || n[2] < 1 || n[3] < 1 || n[0] < -nano || n[0] > n[2]*nano {
+	if !ok || timeOf(n[1]).After(now) || n[2] < 1 || n[3] < 1 || n[0] < -MostOwed*nano || n[0] > n[2]*nano {
 		p.bucket = newBucket(p.pace.rate(p.plan.rate), p.plan.burst)
 		return
 	}
 	p.bucket = newBucket(p.pace.rate(float64(n[3])/1e6), int(n[2]))
-	p.bucket.drain(timeOf(n[1]))
-	p.bucket.returned = float64(n[0]) / nano
+	p.bucket.set(timeOf(n[1]), float64(n[0])/nano)
 }
 
 func (p *portal) readFlights(now time.Time, text string) {

@@ -86,6 +86,12 @@ func (b *builder) has(field string) bool {
 	return false
 }
 
+// asked reports whether the row has a place for a field, be it empty.
+func (b *builder) asked(field string) bool {
+	_, ok := b.row.values[field]
+	return ok
+}
+
 func (b *builder) text(field string) string { return strings.TrimSpace(b.row.values[field]) }
 
 func (b *builder) build() Entry {
@@ -139,6 +145,8 @@ func (b *builder) access(name string) bitrix.Access {
 			b.add(field, text)
 		}
 		return a
+	case !oauth && !b.asked("webhook") && b.asked("access_token"):
+		b.add("access_token", "is missing; give access_token, and refresh_token to have it renewed: alone it ends within the hour")
 	case !oauth:
 		b.add("webhook", missingAccess)
 	}

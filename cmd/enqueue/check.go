@@ -172,19 +172,19 @@ func (a *app) printCheck(ctx context.Context, cfg config.Config, rows rows, dir 
 
 // printReport says what was found and what the limits allow.
 func printReport(w io.Writer, rep *intake.Report) {
-	_, _ = fmt.Fprintf(w, "%s on %s: %s valid, %s invalid, %s problems, %s warnings\n",
+	_, _ = fmt.Fprintf(w, "%s on %s: %s valid, %s invalid, %s, %s\n",
 		report.Counted(rep.Rows, "row"), report.Counted(rep.Portals, "portal"), report.Count(rep.Rows-rep.Invalid), report.Count(rep.Invalid),
-		report.Count(rep.Problems), report.Count(rep.Warnings))
+		report.Counted(rep.Problems, "problem"), report.Counted(rep.Warnings, "warning"))
 	e := rep.Estimate
 	if e.Requests > 0 {
-		_, _ = fmt.Fprintf(w, "estimate: %s requests, about %s; %s\n", report.Count(e.Requests), report.Duration(e.Duration), bindsWords(e.Binds, e.Portal))
+		_, _ = fmt.Fprintf(w, "estimate: %s, about %s; %s\n", report.Counted(e.Requests, "request"), report.Duration(e.Duration), bindsWords(e.Binds, e.Portal))
 	}
 	if e.Costless > 0 {
-		_, _ = fmt.Fprintf(w, "what a row costs is not known for %s rows: for them only the request rate counts, and it may take longer; --row-cost and --latency say it\n",
-			report.Count(e.Costless))
+		_, _ = fmt.Fprintf(w, "what a row costs is not known for %s: for them only the request rate counts, and it may take longer; --row-cost and --latency say it\n",
+			report.Counted(e.Costless, "row"))
 	}
 	if e.Held+e.Silent > 0 {
-		_, _ = fmt.Fprintf(w, "%s portals are held and %s do not answer: their rows are not in it\n", report.Count(e.Held), report.Count(e.Silent))
+		_, _ = fmt.Fprintf(w, "not in it are the rows of closed portals: %s held, %s silent\n", report.Counted(e.Held, "portal"), report.Count(e.Silent))
 	}
 }
 

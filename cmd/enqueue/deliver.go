@@ -248,7 +248,7 @@ func (c chunkCounter) full() []int {
 
 // summary is one line about a finished run.
 func summary(c runs.Counts, skipped int, took time.Duration) string {
-	s := fmt.Sprintf("%s of %s rows registered", report.Count(c.Registered+skipped), report.Count(c.Queued+skipped))
+	s := fmt.Sprintf("%s of %s registered", report.Count(c.Registered+skipped), report.Counted(c.Queued+skipped, "row"))
 	for _, part := range []struct {
 		n    int
 		what string

@@ -97,7 +97,7 @@ func (s *etaStatus) print(w io.Writer, perSecond float64, now time.Time) {
 	case s.ETA != nil:
 		whole, from := "done", ""
 		if endless > 0 {
-			whole = report.Count(s.ETARows) + " rows of the other portals done"
+			whole = report.Counted(s.ETARows, "row") + " of the other portals done"
 		}
 		if s.Workers == 0 {
 			from = " once one is"
@@ -108,7 +108,7 @@ func (s *etaStatus) print(w io.Writer, perSecond float64, now time.Time) {
 		_, _ = fmt.Fprintf(w, "%snobody knows when it will be done\n", pace)
 	}
 	if text := s.Portals.words(); text != "" {
-		_, _ = fmt.Fprintf(w, "of %s portals that rows wait for, %s\n", report.Count(s.Portals.Waiting), text)
+		_, _ = fmt.Fprintf(w, "of %s that rows wait for, %s\n", report.Counted(s.Portals.Waiting, "portal"), text)
 	}
 }
 
@@ -149,7 +149,7 @@ func (s *etaStatus) printHolds(w io.Writer) {
 		if h.Reason != "" {
 			why = ": " + report.Clean(h.Reason)
 		}
-		_, _ = fmt.Fprintf(w, "%s, %s rows: %s%s%s\n", report.Clean(h.Portal), report.Count(h.Rows), shutWords[h.State], since, why)
+		_, _ = fmt.Fprintf(w, "%s, %s: %s%s%s\n", report.Clean(h.Portal), report.Counted(h.Rows, "row"), shutWords[h.State], since, why)
 	}
 }
 

@@ -147,8 +147,8 @@ func (a *app) inspect(ctx context.Context, cfg config.Config, in rows, dir intak
 		return rep, inputError(err)
 	}
 	if rep.Invalid > 0 && !skipInvalid {
-		return rep, &exitError{exitRefused, fmt.Errorf("%s of %s rows are invalid, and nothing was queued; mend them, or queue the others with --skip-invalid",
-			report.Count(rep.Invalid), report.Count(rep.Rows))}
+		return rep, &exitError{exitRefused, fmt.Errorf("%s of %s are invalid, and nothing was queued; mend them, or queue the others with --skip-invalid",
+			report.Count(rep.Invalid), report.Counted(rep.Rows, "row"))}
 	}
 	return rep, nil
 }

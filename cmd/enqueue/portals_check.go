@@ -11,6 +11,7 @@ import (
 
 	"botfleet/bitrix/portals"
 	"botfleet/cmd/internal/config"
+	"botfleet/cmd/internal/report"
 )
 
 const portalsCheckExitHelp = `Exit status:
@@ -68,7 +69,7 @@ one.
 	p.StringVar(&f.file, "portals", "", "check the portals of this file (CSV or JSON Lines), without storing them")
 	p.StringSliceVar(&f.states, "state", nil, "only these: active, held, gone")
 	p.IntVar(&f.parallel, "parallel", 32, "portals asked at once, 1 to 256")
-	p.DurationVar(&f.timeout, "timeout", 20*time.Second, "how long a portal may take to answer")
+	p.DurationVar(&f.timeout, "timeout", 20*time.Second, "how long the check of a portal may take, waiting for its limits and its token included")
 	p.BoolVar(&f.release, "release", false, "release the held portals that work, but for those that an operator holds")
 	return cmd
 }
@@ -104,7 +105,7 @@ func (a *app) portalsCheck(ctx context.Context, cfg config.Config, f *portalsChe
 	closed := s.close()
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
-		a.sayf("interrupted: %d of %d portals were checked", s.done, len(list))
+		a.sayf("interrupted: %s of %s checked", report.Count(s.done), report.Counted(len(list), "portal"))
 	}
 	if err == nil {
 		err = closed

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"botfleet/bitrix/portals/signin"
 	"botfleet/cmd/internal/report"
 )
 
@@ -27,7 +28,7 @@ type checkRecord struct {
 	Problem   string      `json:"problem,omitempty"`
 	MovedFrom string      `json:"moved_from,omitempty"`
 	Held      *holdOf     `json:"held,omitempty"`
-	Works     *bool       `json:"works,omitempty"` // of a held portal: would it now
+	Works     *bool       `json:"works,omitempty"` // of a held portal: would it now; missing where that was not found out
 	Released  bool        `json:"released,omitempty"`
 	Requests  int         `json:"requests"`
 	Millis    int64       `json:"took_ms"`
@@ -47,7 +48,10 @@ func recordOf(r *checked, file bool) *checkRecord {
 	if r.name != r.portal.Name {
 		out.MovedFrom = r.portal.Name
 	}
-	if r.held != nil {
+	switch {
+	case r.held != nil && !r.again.IsZero() && !r.released:
+		out.unsure(r)
+	case r.held != nil:
 		works := r.verdict.fine()
 		out.Works = &works
 		out.explainHold(r.released, works)
@@ -55,6 +59,17 @@ func recordOf(r *checked, file bool) *checkRecord {
 	out.Fine = (verdict{status: out.Status}).fine()
 	out.Problem = report.Clean(out.Problem)
 	return out
+}
+
+// unsure says that nobody can tell yet whether a held portal would work.
+func (c *checkRecord) unsure(r *checked) {
+	c.Problem = c.Held.words()
+	if r.verdict.code == signin.CodePending {
+		c.Problem += "; whether it works now cannot be told before " + r.again.Local().Format("15:04:05") + ", as its token is being renewed"
+	} else {
+		c.Problem += "; whether it works now cannot be told: " + r.verdict.text
+	}
+	c.Status = statusHeld
 }
 
 // explainHold says what keeps a held portal, and whether anything but the hold does.

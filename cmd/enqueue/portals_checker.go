@@ -12,6 +12,7 @@ import (
 
 	"botfleet/bitrix"
 	"botfleet/bitrix/portals"
+	"botfleet/bitrix/portals/signin"
 	"botfleet/ratelimit"
 )
 
@@ -32,7 +33,7 @@ type checker struct {
 	signer   signer
 	open     func(ctx context.Context, p *portals.Portal) (portals.Portal, error) // with its credentials
 	registry registry                                                             // nil for those of a file
-	timeout  time.Duration
+	timeout  time.Duration // of a portal's whole check, waiting included
 	release  bool
 	file     bool
 
@@ -57,7 +58,8 @@ type checked struct {
 	released bool
 	requests int
 	took     time.Duration
-	err      error // of what is not the portal's: Redis
+	again    time.Time // before which nobody can say whether a held portal works; zero: it was found out
+	err      error     // of what is not the portal's: Redis
 }
 
 // one asks one portal. An error in what it returns means that nothing can be
@@ -90,8 +92,8 @@ func (c *checker) one(ctx context.Context, p *portals.Portal) (r checked) {
 }
 
 const (
-	// patience is how long is waited for a portal's limits and for its token. A
-	// portal that has refused for its rate is left alone for 30 s at most.
+	// patience is how much longer a check may take for its turn at the
+	// authorization server, where many portals of this process stand in line.
 	patience = 35 * time.Second
 	// gateLook bounds a wait between two questions to the gate, whose clock may
 	// be another; shortest keeps it from becoming no wait at all.
@@ -101,9 +103,10 @@ const (
 
 // ask makes the request, again where something that passes kept it from an answer.
 func (c *checker) ask(ctx context.Context, p *portals.Portal, r *checked) {
-	began := time.Now()
+	end := time.Now().Add(c.timeout)
+	last := end.Add(patience)
 	for {
-		d, err := c.leave(ctx, p, began)
+		d, err := c.leave(ctx, p, end)
 		if err != nil {
 			r.err = err
 			return
@@ -115,21 +118,24 @@ func (c *checker) ask(ctx context.Context, p *portals.Portal, r *checked) {
 			r.verdict = busyVerdict(d)
 			return
 		}
-		bots, err := c.list(ctx, p, d)
-		if again, wait := passes(err, len(d.Go) > 0); again && time.Since(began)+wait < patience {
-			if r.err = pause(ctx, wait); r.err == nil {
-				continue
-			}
+		bots, err := c.list(ctx, p, d, end)
+		again, wait := c.passes(err, r.held != nil, len(d.Go) > 0, time.Until(end))
+		if inLine(err) && time.Now().Add(wait).Before(last) {
+			again, end = true, end.Add(wait)
+		}
+		if !again {
+			r.bots, r.verdict, r.again = len(bots), c.judge(p, err), tokenAgain(r.held, err)
 			return
 		}
-		r.bots, r.verdict = len(bots), c.judge(p, err)
-		return
+		if r.err = pause(ctx, wait); r.err != nil {
+			return
+		}
 	}
 }
 
 // list makes one request and tells the gate, if that gave leave for it.
-func (c *checker) list(ctx context.Context, p *portals.Portal, d ratelimit.Decision) ([]bitrix.ListedBot, error) {
-	call, cancel := context.WithTimeout(ctx, c.timeout)
+func (c *checker) list(ctx context.Context, p *portals.Portal, d ratelimit.Decision, end time.Time) ([]bitrix.ListedBot, error) {
+	call, cancel := context.WithDeadline(ctx, end)
 	defer cancel()
 	bots, at, err := c.signer.Bots(call, p, p.ClientID)
 	if len(d.Go) > 0 {
@@ -139,24 +145,58 @@ func (c *checker) list(ctx context.Context, p *portals.Portal, d ratelimit.Decis
 	return bots, err
 }
 
-// passes says whether a request is to be made again, and after how long: the
-// portal's token is being renewed, or the portal refused it for its rate; then
-// the gate, if it was asked, says when.
-func passes(err error, gated bool) (again bool, wait time.Duration) {
+// passes says whether a request is to be made again in the time left, and after
+// how long: the portal's token is being renewed, or the portal refused it for
+// its rate; then the gate, if it was asked, says when.
+func (c *checker) passes(err error, held, gated bool, left time.Duration) (again bool, wait time.Duration) {
 	e, ok := errors.AsType[*bitrix.Error](err)
-	switch {
-	case !ok:
+	if !ok || left < c.timeout/8 { // too little for an answer
 		return false, 0
-	case e.Wait != nil:
-		return true, max(time.Until(e.Wait.Until), shortest)
 	}
-	return gated && strings.EqualFold(e.Code, "QUERY_LIMIT_EXCEEDED"), shortest
+	if e.Wait == nil {
+		return gated && strings.EqualFold(e.Code, "QUERY_LIMIT_EXCEEDED"), shortest
+	}
+	wait = max(time.Until(e.Wait.Until), shortest)
+	switch {
+	case refusesApplication(e): // asking again only makes it worse
+		return false, wait
+	case e.Code == signin.CodePending && held:
+		// What it is held for may keep the token, too: a renewal whose answer
+		// was lost is left alone for longer than anybody waits here.
+		return false, wait
+	case e.Code == signin.CodePending: // which costs no request, so earlier is as well
+		return true, min(wait, left/2)
+	}
+	return wait <= left/2, wait
+}
+
+// inLine reports whether a check came to nothing because other portals of this
+// process had their turns at the authorization server.
+func inLine(err error) bool {
+	e, ok := errors.AsType[*bitrix.Error](err)
+	return ok && e.Wait != nil && e.Code == bitrix.CodeNotSent
+}
+
+// tokenAgain is when it can be found out whether a held portal works whose token
+// is being renewed, or was when the answer was lost: until that renewal's lock
+// ends nobody tries again.
+func tokenAgain(held *portals.Hold, err error) time.Time {
+	e, ok := errors.AsType[*bitrix.Error](err)
+	if held == nil || !ok || e.Wait == nil {
+		return time.Time{}
+	}
+	at := e.Wait.Until
+	if locked := held.Since.Add(signin.LockTime); e.Code == signin.CodePending && locked.After(at) {
+		at = locked
+	}
+	return at
 }
 
 // leave waits for the gate's leave. A decision without rows is its last word:
 // the portal is held or silent, which one request may find out about all the
 // same, as nobody else sends any, or its limits leave no room.
-func (c *checker) leave(ctx context.Context, p *portals.Portal, began time.Time) (ratelimit.Decision, error) {
+func (c *checker) leave(ctx context.Context, p *portals.Portal, end time.Time) (ratelimit.Decision, error) {
+	latest := end.Add(-c.timeout / 4) // the rest is for the answer
 	for {
 		d, err := c.gate.Acquire(ctx, ratelimit.Request{
 			Portal: p.ID, Limits: p.Limits, Credential: p.Account, Method: bitrix.MethodBotList, Rows: 1,
@@ -164,7 +204,7 @@ func (c *checker) leave(ctx context.Context, p *portals.Portal, began time.Time)
 		if err != nil || len(d.Go) > 0 || d.Reason == ratelimit.Held || d.Reason == ratelimit.Silent {
 			return d, err
 		}
-		if time.Since(began) >= patience || time.Until(d.Until) > patience {
+		if !time.Now().Before(latest) || d.Until.After(latest) {
 			return d, nil
 		}
 		if err := pause(ctx, min(max(time.Until(d.Until), shortest), gateLook)); err != nil {

@@ -86,7 +86,7 @@ func (p *checkProgress) show() {
 
 // line is "312 of 1,000 portals, 4 not fine, 80/s, about 8s left".
 func (p *checkProgress) line() string {
-	text := fmt.Sprintf("%s of %s portals, %s not fine", report.Count(p.asked), report.Count(p.total), report.Count(p.bad))
+	text := fmt.Sprintf("%s of %s, %s not fine", report.Count(p.asked), report.Counted(p.total, "portal"), report.Count(p.bad))
 	took := time.Since(p.began)
 	if p.asked == 0 || took < time.Second {
 		return text

@@ -5,6 +5,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"botfleet/bitrix"
@@ -106,7 +107,10 @@ func (c *checker) judge(p *portals.Portal, err error) verdict {
 // tokenWords is for access tokens that are not valid any more, and for what
 // signing in has found out without asking the portal.
 func (c *checker) tokenWords(p *portals.Portal, e *bitrix.Error) (checkStatus, string) {
-	if e.Wait != nil {
+	switch {
+	case refusesApplication(e):
+		return statusNotRenewed, "its token cannot be renewed: the authorization server refuses the application (" + e.Code + "): check BITRIX_CLIENT_ID and BITRIX_CLIENT_SECRET"
+	case e.Wait != nil:
 		return statusNotRenewed, e.Description + "; nothing is known to be wrong with the portal: check it again later"
 	}
 	switch strings.ToUpper(e.Code) {
@@ -127,6 +131,12 @@ func (c *checker) tokenWords(p *portals.Portal, e *bitrix.Error) (checkStatus, s
 		return statusExpired, "the access token has expired. Whether the refresh_token works is not tried, as a new pair that is not stored is lost: import the portal, and check it then"
 	}
 	return statusExpired, e.Description
+}
+
+// refusesApplication reports whether the authorization server answers nothing to
+// this application, whatever the portal.
+func refusesApplication(e *bitrix.Error) bool {
+	return e.Wait != nil && slices.Contains([]string{"INVALID_CLIENT", "UNAUTHORIZED_CLIENT", "WRONG_CLIENT", "APPLICATION_NOT_FOUND"}, strings.ToUpper(e.Code))
 }
 
 // credentialWords is for what portals say of credentials.

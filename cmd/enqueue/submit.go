@@ -193,7 +193,7 @@ func also(r receipts) string {
 func (a *app) broken(d *delivery, err error) error {
 	r := d.receipt
 	got := r.queued + r.registered + r.refused + r.duplicate
-	return fmt.Errorf("%w\n%s of %s rows got in; go on with the same command and --run %s", err, report.Count(got), report.Count(d.report.Rows), d.run)
+	return fmt.Errorf("%w\n%s of %s got in; go on with the same command and --run %s", err, report.Count(got), report.Counted(d.report.Rows, "row"), d.run)
 }
 
 // follow shows a run's progress and writes its results.

@@ -88,6 +88,6 @@ func (s *Service) stored(ctx context.Context, in portals.Install) (bool, error) 
 
 // adviceRemove is for what the registry refuses.
 func adviceRemove(e event) string {
-	return "nothing if nobody misses it; if the customer has installed the application anew and the uninstall was lost, remove the portal (enqueue portals remove " +
-		e.domain + ") and have it installed once more"
+	return "nothing if nobody misses it: it may be a stranger's. If the customer says that the application was installed anew, and the uninstall was lost, " +
+		"remove the portal that is known by its member_id (enqueue portals remove " + e.member + ") and have it installed once more"
 }

@@ -276,7 +276,7 @@ func TestForgedInstallOfAKnownPortal(t *testing.T) {
 	if n := s.prover.all(); n != 1 {
 		t.Errorf("%d proofs", n)
 	}
-	s.logged("level=WARN", "application_token is not the known one", "enqueue portals remove "+acme)
+	s.logged("level=WARN", "application_token is not the known one", "enqueue portals remove "+genuine.Get("auth[member_id]"))
 	if now := s.portal(acme); now.Generation != was.Generation || now.Credential != was.Credential {
 		t.Error("the stored portal has changed")
 	}

@@ -17,7 +17,7 @@ func (s *Service) uninstall(ctx context.Context, p *payload, e event) (outcome s
 		return "", &refusal{"no portal with this member_id is known", "nothing"}
 	}
 	if err != nil {
-		return "", asRefusal(err, "nothing, unless the customer has left: then enqueue portals remove "+e.domain)
+		return "", asRefusal(err, "nothing, unless the customer says that they have left: then enqueue portals remove "+e.member)
 	}
 	if s.cfg.Gone != nil {
 		if err := s.cfg.Gone(ctx, gone); err != nil {

@@ -112,7 +112,7 @@ func (r *renewal) cannot() *outcome {
 	case r.portal.Refresh.Reveal() == "":
 		return r.blocked(noRefreshToken(r.refusal, r.portal))
 	case r.c.Auth == nil:
-		return r.blocked(noApplication(r.refusal))
+		return r.blocked(noApplication(r.refusal, r.c.WithoutAuth))
 	}
 	if why := r.c.serverPaused(); why != nil {
 		return r.serverWait(why)

@@ -78,10 +78,14 @@ func (unmetered) Moved()           {}
 
 // Config is what a Caller works with. API and Store are needed.
 type Config struct {
-	API   API
-	Auth  Auth // nil: tokens cannot be renewed
-	Store Store
-	Locks Locks // nil: no other process renews tokens of these portals
+	API  API
+	Auth Auth // nil: tokens cannot be renewed
+	// WithoutAuth says why there is no Auth, and what to do, in words that follow
+	// "the access token is no longer accepted, and". Defaults to the settings of
+	// the application being missing.
+	WithoutAuth string
+	Store       Store
+	Locks       Locks // nil: no other process renews tokens of these portals
 	// Endpoints say where a portal's credentials may follow it.
 	Endpoints bitrix.Endpoints
 	Now       func() time.Time // defaults to time.Now

@@ -3,6 +3,7 @@
 package signin
 
 import (
+	"cmp"
 	"strings"
 	"time"
 
@@ -94,8 +95,8 @@ func noRefreshToken(refusal *bitrix.Error, p portals.Portal) *bitrix.Error {
 		p.Access.Host()+" with its refresh_token, or have the application installed there again")
 }
 
-func noApplication(refusal *bitrix.Error) *bitrix.Error {
-	return block(refusal.Code, "the access token is no longer accepted, and cannot be renewed because BITRIX_CLIENT_ID and BITRIX_CLIENT_SECRET are not set")
+func noApplication(refusal *bitrix.Error, why string) *bitrix.Error {
+	return block(refusal.Code, "the access token is no longer accepted, and "+cmp.Or(why, "cannot be renewed because BITRIX_CLIENT_ID and BITRIX_CLIENT_SECRET are not set"))
 }
 
 func lostTwice(p portals.Portal) *bitrix.Error {

@@ -264,3 +264,21 @@ func TestNoSecretOfAnApplicationIsPrintedOrStoredOpen(t *testing.T) {
 		}
 	}
 }
+
+// The in-memory Redis of `enqueue run` ends with it, and so would a new pair of
+// tokens, which the authorization server gives for the old one: none is asked for.
+func TestRunWithoutARedisRenewsNoToken(t *testing.T) {
+	t.Parallel()
+	c := newClinic(t)
+	st := c.addOAuth(sandbox.Unlimited(""))
+	c.box.ExpireTokens()
+	env := []string{"BITRIX_CLIENT_ID=" + clientID, "BITRIX_CLIENT_SECRET=" + clientSecret, "BITRIX_OAUTH_URL=" + c.box.AuthURL()}
+	p := finish(t, 2, time.Minute, "enqueue", env, "run", "--portals", c.file(), writeJSONL(t, goodRows(c.names, 1)))
+	r := parseResults(t, p.stdout.String(), 1)[0]
+	if r.Status != "dead" || r.Class != "blocked" || !strings.Contains(r.Error.Description, "set REDIS_URL to a Redis that stays") {
+		t.Errorf("%+v %+v", r, r.Error)
+	}
+	if s := st.AuthStats(); s.Requests != 0 {
+		t.Errorf("%+v", s)
+	}
+}

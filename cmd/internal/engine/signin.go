@@ -21,6 +21,9 @@ type SignInOptions struct {
 	Version   string
 	Log       *slog.Logger
 	Meter     signin.Meter // nil: nothing is measured
+	// Passing is set where the Redis ends with the process: tokens are not
+	// renewed then, as the new pair would be lost with it, and the old one dead.
+	Passing bool
 }
 
 // SignIn returns what calls portals with the credentials of the registry,
@@ -39,7 +42,10 @@ func (b *Base) SignIn(cfg config.Config, o SignInOptions) (*signin.Caller, func(
 		Log: o.Log, Meter: o.Meter,
 	}
 	stop := client.Close
-	if cfg.ClientID != "" {
+	if o.Passing {
+		c.WithoutAuth = "is not renewed here: the new tokens would be lost with this process's own Redis; set REDIS_URL to a Redis that stays"
+	}
+	if cfg.ClientID != "" && !o.Passing {
 		auth, err := bitrix.NewAuthServer(bitrix.AuthConfig{
 			URL: cfg.OAuthURL, ClientID: cfg.ClientID, ClientSecret: cfg.AppSecret,
 			UserAgent: agent, Endpoints: cfg.Endpoints, Transport: o.Transport,
