@@ -144,8 +144,10 @@ func (w *twins) step() {
 		w.acquire(w.drawRequest())
 	case n < 12:
 		w.observe()
-	case n < 16:
+	case n < 15:
 		w.pass()
+	case n == 15:
+		w.charge()
 	case n == 16 || w.held:
 		w.hold()
 	case w.vary:
@@ -271,6 +273,18 @@ func (w *twins) observe() {
 	}
 	if !w.vary {
 		w.compareState(p.req.Portal)
+	}
+}
+
+func (w *twins) charge() {
+	r := w.drawRequest()
+	n := rapid.SampledFrom([]int{1, 1, 2, 7, 60, 5000, 0, -1}).Draw(w.t, "requests without a ticket")
+	errA, errB := w.local.Charge(w.ctx, r, n), w.shared.Charge(w.ctx, r, n)
+	if errA != nil || errB != nil {
+		w.fatal("Charge fails", errA, errB)
+	}
+	if !w.vary {
+		w.compareState(r.Portal)
 	}
 }
 

@@ -33,7 +33,7 @@ func FuzzGarbageState(f *testing.F) {
 		"flights":                        {"1 1772445600000000 1 0 0;2 1772445600000000 5 0 0 1 1 1 1 budget:c|imbot.register|direct;", "1 2;;3 4 5;"},
 		"silence":                        {"3 1772445600000000 1772445600000000 1772445605000000 1 7 1"},
 		"pace:default":                   {"1000 1772445600000000 0 0 0", "100 1772445600000000 1772445630000000 5 5"},
-		"bucket:default":                 {"46000000000 1772445600000000 46 2000000", "-1000000001 1 1 1"},
+		"bucket:default":                 {"46000000000 1772445600000000 46 2000000", "-1000000000000 1772445600000000 46 2000000", "-1000000001 1 1 1"},
 		"budget:c|imbot.register|direct": {"1772445600000000 1 5 5 0 5 5 5 5 0 5 5 5 5 5 1772445660000000 1772446200000000 5"},
 	} {
 		for _, value := range values {
@@ -79,6 +79,9 @@ func tellStory(ctx context.Context, t *testing.T, s *Shared) {
 	d, err := s.Acquire(ctx, coded(standard, "a"))
 	if err != nil || d.Until.Sub(s.now()) > farFromNow {
 		t.Fatalf("%+v, %v", d, err)
+	}
+	if err := s.Charge(ctx, rows(standard, 1), 3); err != nil {
+		t.Fatal(err)
 	}
 	if len(d.Go) > 0 {
 		if err := s.Observe(ctx, d.Ticket, operating(time.Second, 1)); err != nil {

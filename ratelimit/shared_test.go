@@ -449,6 +449,7 @@ func TestSharedWithoutRedis(t *testing.T) {
 		`ask leave for portal "p": `:                        func() error { _, err := s.Acquire(ctx, coded(wide, "a")); return err },
 		`give back a ticket of portal "p": `:                func() error { return s.Observe(ctx, Ticket{ID: 1, Portal: "p"}, answered) },
 		`ask for a place in the line of portal "p": `:       func() error { _, err := s.Place(ctx, LineRequest{Request: rows(wide, 1)}); return err },
+		`charge portal "p": `:                               func() error { return s.Charge(ctx, rows(wide, 1), 1) },
 		`hold portal "p": `:                                 func() error { return s.Hold(ctx, "p", Hold{}) },
 		`release portal "p": `:                              func() error { return s.Release(ctx, "p") },
 		`clear the sending mark of "a" on portal "p": `:     func() error { return s.ClearMark(ctx, "p", "a") },

@@ -224,20 +224,23 @@ func (h *Handler) carryOut(ctx context.Context, t *asynq.Task, run string, row r
 	return h.acknowledge(ctx, t, o.BotID)
 }
 
-// recordAgain is how long a handler waits before it tells an outcome once more
-// that Redis did not take.
-const recordAgain = time.Second
+// recordFirst and recordMost bound how long a handler waits before it tells an
+// outcome once more that Redis did not take, doubling.
+const (
+	recordFirst = time.Second
+	recordMost  = 4 * time.Second
+)
 
 // record tells the run of an outcome, for as long as the task is this handler's: a
 // full Redis refuses at once, and one that is told nothing has the row
 // registered again. A run that is gone needs to know nothing.
 func (h *Handler) record(ctx context.Context, run string, gen int, o runs.Outcome) error {
-	for {
+	for again := recordFirst; ; again = min(2*again, recordMost) {
 		err := h.Runs.Record(ctx, run, gen, o)
 		if err == nil || errors.Is(err, runs.ErrUnknownRun) || errors.Is(err, runs.ErrBroken) {
 			return nil
 		}
-		if pause(ctx, recordAgain) != nil {
+		if pause(ctx, again) != nil {
 			return err
 		}
 	}

@@ -74,6 +74,21 @@ func TestReadGivesTheSameFromEveryFormat(t *testing.T) {
 	}
 }
 
+// What is missing is said in the file's own words.
+func TestReadOfTokensWithoutWebhooks(t *testing.T) {
+	for text, want := range map[string]string{
+		"portal,access_token\nacme.bitrix24.ru,\n":                "access_token: is missing; give access_token, and refresh_token",
+		"portal,access_token,refresh_token\nacme.bitrix24.ru,,\n": "access_token: is missing",
+		"portal,access_token,webhook\nacme.bitrix24.ru,,\n":       "webhook: is missing; give the webhook's URL, or access_token",
+		"portal,access_token\nacme.bitrix24.ru,t0ken\n":           "",
+	} {
+		_, err := read(t, portals.CSV, text)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
+}
+
 func TestReadNamesEveryProblem(t *testing.T) {
 	const head = "portal,webhook,access_token,refresh_token,client_endpoint,client_id,plan,rate,burst,headroom,operating_limit,operating_window,server_timeout\n"
 	row := func(set string) string { // portal=…;field=…: a good row but for these

@@ -5,14 +5,18 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"botfleet/bitrix"
+	"botfleet/bitrix/portals"
 	"botfleet/cmd/internal/report"
 	"botfleet/tasks/runs"
+	"botfleet/tasks/sweep"
 )
 
 func newDead(a *app) *cobra.Command {
@@ -46,13 +50,22 @@ needs no file: retry queues the rows again as they are.`,
 // deadFilter chooses among dead rows. A choice that is not made takes all.
 type deadFilter struct {
 	codes, classes, portals []string
+	ids                     []string // permanent ids of portals
+}
+
+// deadClasses are the classes of errors that rows die of.
+func deadClasses() []string {
+	return []string{
+		string(bitrix.Validation), string(bitrix.Conflict), string(bitrix.Blocked), string(bitrix.Ambiguous), string(bitrix.Transient),
+		sweep.ClassOperator,
+	}
 }
 
 func (f *deadFilter) add(cmd *cobra.Command) {
 	p := cmd.Flags()
 	p.StringSliceVar(&f.codes, "code", nil, "only rows with one of these error codes, in any case: NAME_ERROR,PORTAL_SILENT")
-	p.StringSliceVar(&f.classes, "class", nil, "only rows with an error of one of these classes: validation, blocked, ambiguous, transient, conflict")
-	p.StringSliceVar(&f.portals, "portal", nil, "only rows of these portals: acme.bitrix24.ru,beta.bitrix24.ru")
+	p.StringSliceVar(&f.classes, "class", nil, "only rows with an error of one of these classes: "+strings.Join(deadClasses(), ", "))
+	p.StringSliceVar(&f.portals, "portal", nil, "only rows of these portals, under whatever name they were submitted: acme.bitrix24.ru,beta.bitrix24.ru")
 }
 
 // check makes the choices comparable, and refuses one of nothing.
@@ -70,12 +83,54 @@ func (f *deadFilter) check(cmd *cobra.Command) error {
 			}
 		}
 	}
+	for _, c := range f.classes {
+		if !slices.Contains(deadClasses(), c) {
+			return &usageError{unknownClass(c)}
+		}
+	}
+	return nil
+}
+
+func unknownClass(name string) string {
+	text := fmt.Sprintf("--class: %q is not one of %s", name, strings.Join(deadClasses(), ", "))
+	if near := nearest(name, deadClasses()); near != "" {
+		text += "; did you mean " + near + "?"
+	}
+	return text
+}
+
+// resolve finds the permanent ids of the portals named: rows keep the name that
+// their portal had when they were submitted. A portal that is not known any more
+// is left to its name.
+func (f *deadFilter) resolve(ctx context.Context, r *portals.Registry) error {
+	if len(f.portals) == 0 {
+		return nil
+	}
+	known, err := r.FindMany(ctx, f.portals)
+	if err != nil {
+		return err
+	}
+	for _, name := range f.portals {
+		p, ok := known[name]
+		if !ok {
+			p, err = findByID(ctx, r, name)
+		}
+		switch {
+		case errors.Is(err, portals.ErrUnknown):
+			err = nil
+		case err != nil:
+			return err
+		default:
+			f.ids = append(f.ids, p.ID)
+		}
+	}
 	return nil
 }
 
 func (f *deadFilter) takes(o *runs.Outcome) bool {
 	return o.Status == runs.StatusDead &&
-		chosen(f.codes, errorCode(o)) && chosen(f.classes, o.Class) && chosen(f.portals, o.Portal)
+		chosen(f.codes, errorCode(o)) && chosen(f.classes, o.Class) &&
+		(chosen(f.portals, o.Portal) || slices.Contains(f.ids, o.PortalID))
 }
 
 func chosen(words []string, value string) bool {

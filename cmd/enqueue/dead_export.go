@@ -95,6 +95,9 @@ func (a *app) exportDead(ctx context.Context, base *engine.Base, run string, f *
 	if err != nil {
 		return err
 	}
+	if err := f.resolve(ctx, base.Registry); err != nil {
+		return err
+	}
 	e := &exporting{app: a, store: base.Runs, names: presentNames{registry: base.Registry}, photos: newPhotoFiles(base.Runs, a.common.output)}
 	if a.common.output == "" {
 		err = e.write(ctx, a.std.out, "standard output", format, run, f)

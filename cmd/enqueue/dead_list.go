@@ -27,7 +27,7 @@ how many died of what. Nothing is changed.`,
 				return err
 			}
 			return a.withBase(cmd.Context(), func(_ config.Config, base *engine.Base) error {
-				return a.listDead(cmd.Context(), base.Runs, args[0], &f)
+				return a.listDead(cmd.Context(), base, args[0], &f)
 			})
 		},
 	}
@@ -35,9 +35,12 @@ how many died of what. Nothing is changed.`,
 	return cmd
 }
 
-func (a *app) listDead(ctx context.Context, store *runs.Store, run string, f *deadFilter) error {
-	info, err := store.Get(ctx, run)
+func (a *app) listDead(ctx context.Context, base *engine.Base, run string, f *deadFilter) error {
+	info, err := base.Runs.Get(ctx, run)
 	if err != nil {
+		return err
+	}
+	if err := f.resolve(ctx, base.Registry); err != nil {
 		return err
 	}
 	s, err := a.deadResults()
@@ -45,7 +48,7 @@ func (a *app) listDead(ctx context.Context, store *runs.Store, run string, f *de
 		return err
 	}
 	var t tally
-	err = eachDead(ctx, store, run, f, func(o *runs.Outcome) error {
+	err = eachDead(ctx, base.Runs, run, f, func(o *runs.Outcome) error {
 		t.add(o)
 		return s.write(*o)
 	})

@@ -81,6 +81,9 @@ func (a *app) retryDead(ctx context.Context, cfg config.Config, base *engine.Bas
 	if err != nil {
 		return err
 	}
+	if err := f.resolve(ctx, base.Registry); err != nil {
+		return err
+	}
 	var t tally
 	err = eachDead(ctx, base.Runs, run, &f.deadFilter, func(o *runs.Outcome) error { t.add(o); return nil })
 	if err != nil {

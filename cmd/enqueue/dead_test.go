@@ -273,6 +273,45 @@ func TestDeadRowsOfARenamedPortal(t *testing.T) {
 	}
 }
 
+// Rows keep the name that their portal had: its present one, its id and its
+// former name find them all the same.
+func TestDeadRowsAreFoundByPortal(t *testing.T) {
+	g := newGraveyard(t)
+	g.bury(t, grave{portal: "formerly.bitrix24.ru", pid: g.portal.ID}, grave{}, grave{portal: "removed.bitrix24.ru", pid: "0123456789abcdef"})
+	for name, want := range map[string]int{
+		"acme.bitrix24.ru": 2, "ACME.bitrix24.ru": 2, g.portal.ID: 2, "formerly.bitrix24.ru": 1, "removed.bitrix24.ru": 1,
+		"beta.bitrix24.ru": 0, "never.bitrix24.ru": 0,
+	} {
+		if out, _ := g.do(t, exitDone, "list", deadRun, "--format", "jsonl", "--portal", name); strings.Count(out, "\n") != want {
+			t.Errorf("%s: want %d rows\n%s", name, want, out)
+		}
+	}
+	if out, _ := g.do(t, exitDone, "export", deadRun, "--portal", "acme.bitrix24.ru"); strings.Count(out, "\n") != 2 {
+		t.Error(out)
+	}
+	g.do(t, exitDone, "retry", deadRun, "--yes", "--portal", "acme.bitrix24.ru")
+	if c := g.counts(t); c.Waiting != 2 {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestUnknownClassesAreRefused(t *testing.T) {
+	g := newGraveyard(t)
+	g.bury(t, grave{class: "operator", code: "TASK_ARCHIVED"}, grave{})
+	for _, what := range []string{"list", "export", "retry"} {
+		_, errs := g.do(t, exitFailed, what, deadRun, "--class", "transient,conflct")
+		if !strings.Contains(errs, `"conflct" is not one of validation, conflict, blocked, ambiguous, transient, operator; did you mean conflict?`) {
+			t.Errorf("%s: %s", what, errs)
+		}
+	}
+	if _, errs := g.do(t, exitFailed, "list", deadRun, "--class", "x"); strings.Contains(errs, "did you mean") {
+		t.Error(errs)
+	}
+	if out, _ := g.do(t, exitDone, "list", deadRun, "--format", "jsonl", "--class", "Operator"); strings.Count(out, "\n") != 1 {
+		t.Error(out)
+	}
+}
+
 // An interrupted retry leaves each row either dead or queued, and the same
 // command goes on.
 func TestAnInterruptedRetryGoesOn(t *testing.T) {

@@ -5,11 +5,13 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
 	"botfleet/cmd/internal/intake"
 	"botfleet/cmd/internal/report"
+	"botfleet/cmd/internal/rowfile"
 	"botfleet/tasks"
 	"botfleet/tasks/runs"
 )
@@ -43,6 +45,8 @@ type delivery struct {
 	forget bool
 	sink   sink
 	bar    *report.Progress
+	// refusals prints why Submit refuses rows.
+	refusals *findings
 
 	follower *runs.Follower
 
@@ -78,6 +82,7 @@ func (d *delivery) closing(err error) error {
 // in stays, and submitting again under the same run completes it.
 func (d *delivery) submit(ctx context.Context) error {
 	regs := make([]tasks.Registration, 0, submitRows)
+	lines := make([]int, 0, submitRows)
 	bytes := 0
 	flush := func() error {
 		if err := d.await(ctx, len(regs)); err != nil {
@@ -85,8 +90,9 @@ func (d *delivery) submit(ctx context.Context) error {
 		}
 		got, err := d.client.Submit(ctx, d.run, regs...)
 		d.count(got)
+		d.tellRefused(regs, lines, got)
 		clear(regs) // or their photos stay
-		regs, bytes = regs[:0], 0
+		regs, lines, bytes = regs[:0], lines[:0], 0
 		if err != nil && ctx.Err() != nil {
 			return context.Cause(ctx) // whatever Redis said of being broken off
 		}
@@ -103,6 +109,7 @@ func (d *delivery) submit(ctx context.Context) error {
 		regs = append(regs, tasks.Registration{
 			Row: row.Number, ID: row.ID, Portal: row.Portal, Bot: row.Bot, Problems: problemsOf(&row, d.report),
 		})
+		lines = append(lines, row.Line)
 		bytes += len(row.Bot.Properties.PersonalPhoto)
 		if len(regs) == submitRows || bytes >= submitBytes {
 			if err := flush(); err != nil {
@@ -115,7 +122,27 @@ func (d *delivery) submit(ctx context.Context) error {
 			return err
 		}
 	}
+	d.refusals.rest("reasons; enqueue results " + d.run + " --only refused gives them all")
 	return d.runs.Seal(ctx, d.run)
+}
+
+// tellRefused says why rows were refused, but for what the look over the input
+// has told already: what is wrong with a row is found again on submission.
+func (d *delivery) tellRefused(regs []tasks.Registration, lines []int, got []tasks.Receipt) {
+	for i := range got {
+		if got[i].Status != tasks.ReceiptRefused {
+			continue
+		}
+		for _, p := range got[i].Problems {
+			if p.Code != tasks.CodePortalGone && d.report.Invalid > 0 {
+				continue
+			}
+			if p.Field == "portal" && !strings.Contains(p.Problem, regs[i].Portal) {
+				p.Problem = regs[i].Portal + ": " + p.Problem
+			}
+			d.refusals.print(intake.Finding{Row: rowfile.Row{Line: lines[i]}, Problem: p})
+		}
+	}
 }
 
 func (d *delivery) skipRow() {

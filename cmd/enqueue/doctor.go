@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hibiken/asynq"
 	"github.com/spf13/cobra"
 
 	"botfleet/bitrix/portals"
@@ -26,7 +27,7 @@ func newDoctor(a *app) *cobra.Command {
 		Short: "Look over Redis, clocks, keys, queues and workers, and say what is wrong",
 		Long: `Look over what botfleet stands on: Redis (version, persistence, eviction, memory,
 the way there), the clocks, the keys that seal credentials, the queues and who
-works on them, and what the sweeper has had to mend. Nothing is changed.
+works on them, the tokens that rows wait for, and what the sweeper has had to mend. Nothing is changed.
 
 Each line is ok, a warning, or wrong. Exit status 2 when something is wrong.`,
 		Example: "  enqueue doctor\n  enqueue doctor --format json",
@@ -80,7 +81,7 @@ func (a *app) doctor(ctx context.Context, cfg config.Config, base *engine.Base) 
 		return err
 	}
 	d := &doctor{cfg: cfg, base: base}
-	for _, look := range []func(context.Context) error{d.redis, d.clocks, d.credentials, d.queues, d.archives, d.mended} {
+	for _, look := range []func(context.Context) error{d.redis, d.clocks, d.credentials, d.queues, d.tokens, d.archives, d.mended} {
 		if err := look(ctx); err != nil {
 			return errors.Join(err, out.close())
 		}
@@ -225,11 +226,11 @@ func (d *doctor) credentials(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	state := stateOK
+	state, see := stateOK, ""
 	if held > 0 {
-		state = stateWarning
+		state, see = stateWarning, "; see them with: enqueue portals list --state held"
 	}
-	d.sayf(state, "portals", "%s: %s held, %s gone", report.Counted(all, "portal"), report.Count(held), report.Count(gone))
+	d.sayf(state, "portals", "%s: %s held, %s gone%s", report.Counted(all, "portal"), report.Count(held), report.Count(gone), see)
 	return nil
 }
 
@@ -300,6 +301,38 @@ func (d *doctor) queues(ctx context.Context) error {
 			d.sayf(stateOK, "queue "+q, "%s waiting", report.Counted(waiting, "row"))
 		}
 	}
+	return nil
+}
+
+// tokens looks for rows that wait for new tokens. A token that is just being
+// renewed is no more than a warning.
+func (d *doctor) tokens(ctx context.Context) error {
+	names, err := d.base.Registry.Queues(ctx)
+	if err != nil {
+		return err
+	}
+	looked, reasons := 0, map[string]int{}
+	_, err = putOff(ctx, d.base.Inspector, names, pageSize, func(t *asynq.TaskInfo) {
+		looked++
+		if why, ok := waitsForToken(t.LastErr); ok {
+			reasons[why]++
+		}
+	})
+	if err != nil {
+		return err
+	}
+	if len(reasons) == 0 {
+		d.sayf(stateOK, "tokens", "none of %s that are put off waits for a new one", report.Counted(looked, "row"))
+		return nil
+	}
+	state, waiting := stateWarning, 0
+	for why, n := range reasons {
+		waiting += n
+		if !beingRenewed(why) {
+			state = stateWrong
+		}
+	}
+	d.sayf(state, "tokens", "%s of %s that are put off wait for a new token: %s", report.Count(waiting), report.Counted(looked, "row"), mostOften(reasons))
 	return nil
 }
 

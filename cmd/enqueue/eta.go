@@ -10,6 +10,7 @@ import (
 
 	"botfleet/cmd/internal/report"
 	"botfleet/ratelimit"
+	"botfleet/tasks/dispatch"
 )
 
 // etaStatus is the part of a run's status that tells of its end.
@@ -21,11 +22,14 @@ type etaStatus struct {
 	ETA *time.Time `json:"eta,omitempty"`
 	// ETABinds is what makes it so late: rate, operating, in flight (the
 	// portal's own pace), refused, workers, or none; ETAPortal on which portal.
+	// Without an ETA it is sign-in when rows wait for new tokens.
 	ETABinds  string `json:"eta_binds,omitempty"`
 	ETAPortal string `json:"eta_portal,omitempty"`
 	// ETARows is for how many of the waiting rows it is.
 	ETARows int          `json:"eta_rows"`
 	Portals portalCounts `json:"portals"`
+	// SignIn is set when rows wait for new tokens.
+	SignIn *signInStatus `json:"sign_in,omitempty"`
 	// Holds are the closed portals that rows wait for, those with most rows first.
 	Holds []holdStatus `json:"holds,omitempty"`
 }
@@ -38,6 +42,14 @@ type portalCounts struct {
 	Refusing int `json:"refusing"`
 	// Unseen are those with fewest rows, which there were too many to look at.
 	Unseen int `json:"unseen,omitempty"`
+}
+
+// signInStatus is of the rows whose portals' tokens have expired, while there are
+// no new ones to be had.
+type signInStatus struct {
+	Rows    int    `json:"rows"`
+	Portals int    `json:"portals"`
+	Reason  string `json:"reason"` // that of most rows
 }
 
 // holdStatus is one closed portal.
@@ -61,6 +73,12 @@ func etaOf(p *prospect, workers int, now time.Time) *etaStatus {
 		s.ETABinds, s.ETAPortal = string(p.Binds), p.Portal
 		if p.Binds == ratelimit.None {
 			s.ETABinds = "none"
+		}
+	}
+	if p.tokenRows > 0 {
+		s.SignIn = &signInStatus{Rows: p.tokenRows, Portals: p.tokenPortals, Reason: mostOften(p.tokens)}
+		if s.ETA == nil {
+			s.ETABinds = string(dispatch.SignIn)
 		}
 	}
 	for i := range p.Shut {
@@ -93,6 +111,9 @@ func (s *etaStatus) print(w io.Writer, perSecond float64, now time.Time) {
 		pace = report.Rate(perSecond) + " lately; "
 	}
 	endless := s.Portals.Held + s.Portals.Silent
+	if s.SignIn != nil {
+		endless += s.SignIn.Portals
+	}
 	switch {
 	case s.ETA != nil:
 		whole, from := "done", ""
@@ -106,6 +127,13 @@ func (s *etaStatus) print(w io.Writer, perSecond float64, now time.Time) {
 			bindsWords(ratelimit.Reason(s.ETABinds), s.ETAPortal))
 	case endless > 0:
 		_, _ = fmt.Fprintf(w, "%snobody knows when it will be done\n", pace)
+	}
+	if t := s.SignIn; t != nil {
+		wait := "wait"
+		if t.Rows == 1 {
+			wait = "waits"
+		}
+		_, _ = fmt.Fprintf(w, "%s of %s %s for a new token: %s\n", report.Counted(t.Rows, "row"), report.Counted(t.Portals, "portal"), wait, t.Reason)
 	}
 	if text := s.Portals.words(); text != "" {
 		_, _ = fmt.Fprintf(w, "of %s that rows wait for, %s\n", report.Counted(s.Portals.Waiting, "portal"), text)

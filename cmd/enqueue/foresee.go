@@ -23,6 +23,7 @@ import (
 
 // foresight finds out about the rows of runs.
 type foresight struct {
+	waits    *waits // what rows wait for; nil: nothing is known of it
 	runs     *runs.Store
 	registry *portals.Registry
 	outlook  outlook.Outlook
@@ -35,6 +36,9 @@ type prospect struct {
 	rows    int // that wait for portals looked at
 	// more is how many portals beyond those looked at there are, with fewer rows.
 	more int
+	// Rows that wait for new tokens of so many portals, and why: rows by reason.
+	tokenRows, tokenPortals int
+	tokens                  map[string]int
 }
 
 // run returns the prospect of a run of which so many rows a second were done
@@ -48,7 +52,15 @@ func (f *foresight) run(ctx context.Context, id string, perSecond float64) (pros
 	if err != nil {
 		return prospect{}, err
 	}
-	p := prospect{portals: all, more: all - len(waiting)}
+	p := prospect{portals: all, more: all - len(waiting), tokens: map[string]int{}}
+	loads = slices.DeleteFunc(loads, func(l outlook.Load) bool {
+		why, ok := f.waits.token(l.Portal)
+		if ok {
+			p.tokenRows, p.tokenPortals = p.tokenRows+l.Rows, p.tokenPortals+1
+			p.tokens[why] += l.Rows
+		}
+		return ok
+	})
 	for _, l := range loads {
 		p.rows += l.Rows
 	}

@@ -77,7 +77,7 @@ func TestCheckSaysWhatBinds(t *testing.T) {
 		},
 		{
 			name: "a Redis that is not there", rows: 1, portals: []string{"a.bitrix24.ru"}, environ: []string{unreachable},
-			want: []string{"note: checked without Redis", "estimate: 1 requests"},
+			want: []string{"note: checked without Redis", "estimate: 1 request,"},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -33,7 +33,7 @@ type checker struct {
 	signer   signer
 	open     func(ctx context.Context, p *portals.Portal) (portals.Portal, error) // with its credentials
 	registry registry                                                             // nil for those of a file
-	timeout  time.Duration // of a portal's whole check, waiting included
+	timeout  time.Duration                                                        // of a portal's whole check, waiting included
 	release  bool
 	file     bool
 

@@ -15,6 +15,7 @@ import (
 
 	"botfleet/bitrix"
 	"botfleet/bitrix/portals"
+	"botfleet/bitrix/portals/signin"
 	"botfleet/ratelimit"
 )
 
@@ -178,6 +179,81 @@ func TestATokenUnderWayIsWaitedFor(t *testing.T) {
 			})
 			if r := c.one(t.Context(), &list[0]); r.verdict.status != tc.want || w.asked["000"] > 20 {
 				t.Errorf("%+v after %d requests", r.verdict, w.asked["000"])
+			}
+		})
+	}
+}
+
+// What is asked of a held portal whose token is being renewed, or by an
+// application that the authorization server refuses, is asked once.
+func TestWhatIsNotWaitedFor(t *testing.T) {
+	since := time.Now()
+	for _, tc := range []struct {
+		name, code string
+		hold       bool
+		says       string
+	}{
+		{"held, pending", signin.CodePending, true, "why; whether it works now cannot be told before"},
+		{"held, refused application", "invalid_client", true, "cannot be told: its token cannot be renewed: the authorization server refuses the application (invalid_client)"},
+		{"refused application", "invalid_client", false, "(invalid_client): check BITRIX_CLIENT_ID and BITRIX_CLIENT_SECRET"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w, c, list := newWard(1, func(context.Context, string, int) error {
+				return &bitrix.Error{Class: bitrix.Transient, Code: tc.code, Wait: &bitrix.Wait{Until: time.Now().Add(2 * time.Second)}}
+			})
+			if tc.hold {
+				list[0].Held = &portals.Hold{Reason: "why", Since: since}
+				w.changed["000"] = new(list[0])
+			}
+			began := time.Now()
+			r := c.one(t.Context(), &list[0])
+			rec := recordOf(&r, false)
+			if w.asked["000"] != 1 || time.Since(began) != 0 || rec.Fine || rec.Works != nil ||
+				!strings.Contains(rec.Problem, tc.says) || strings.Contains(rec.Problem, "nothing is known") {
+				t.Errorf("%s: %+v after %d requests and %v", tc.name, rec, w.asked["000"], time.Since(began))
+			}
+		})
+	}
+}
+
+// A hold of which a renewal's answer was lost cannot be judged while that
+// renewal's lock lasts.
+func TestAHeldTokensTime(t *testing.T) {
+	now := time.Now()
+	pending := &bitrix.Error{Code: signin.CodePending, Wait: &bitrix.Wait{Until: now.Add(time.Second)}}
+	for ago, want := range map[time.Duration]time.Time{0: now.Add(signin.LockTime), time.Hour: now.Add(time.Second)} {
+		if got := tokenAgain(&portals.Hold{Since: now.Add(-ago)}, pending); !got.Equal(want) {
+			t.Errorf("held %v ago: %v, want %v", ago, got, want)
+		}
+	}
+	if at := tokenAgain(&portals.Hold{Since: now}, &bitrix.Error{Code: "invalid_grant"}); !at.IsZero() {
+		t.Error(at)
+	}
+}
+
+// --timeout is for all of a check, but for the line at the authorization server.
+func TestTheWholeCheckIsBounded(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		err  *bitrix.Error
+		most time.Duration
+	}{
+		{"pending", &bitrix.Error{Class: bitrix.Transient, Code: signin.CodePending}, 20 * time.Second},
+		{"in line", &bitrix.Error{Class: bitrix.Transient, Code: bitrix.CodeNotSent}, 20*time.Second + patience},
+		{"server", &bitrix.Error{Class: bitrix.Transient, Code: "HTTP_502"}, 20 * time.Second},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w, c, list := newWard(1, func(ctx context.Context, _ string, _ int) error {
+				deadline, _ := ctx.Deadline() // a renewal uses half of the time
+				_ = pause(ctx, time.Until(deadline)/2)
+				e := *tc.err
+				e.Wait = &bitrix.Wait{Until: time.Now().Add(5 * time.Second)}
+				return &e
+			})
+			began := time.Now()
+			r := c.one(t.Context(), &list[0])
+			if took := time.Since(began); r.verdict.status != statusNotRenewed || took > tc.most || took < 10*time.Second || w.asked["000"] > 10 {
+				t.Errorf("%s: %+v after %v and %d requests", tc.name, r.verdict, took, w.asked["000"])
 			}
 		})
 	}

@@ -173,6 +173,7 @@ func (j *job) work(ctx context.Context, d *delivery) error {
 	began := time.Now()
 	bar := j.progress(d.report.Rows, 0)
 	defer bar.Done()
+	d.refusals = &findings{w: bar.Log(), file: j.rows.Name(), most: shownProblems}
 	if !j.cfg.Given["LOG_LEVEL"] {
 		j.cfg.LogLevel = "warn" // every outcome is in the results
 	}

@@ -8,18 +8,15 @@ import (
 	"fmt"
 	"io"
 	"sort"
-	"strings"
 	"text/tabwriter"
 	"time"
 
-	"github.com/hibiken/asynq"
 	"github.com/spf13/cobra"
 
 	"botfleet/cmd/internal/config"
 	"botfleet/cmd/internal/engine"
 	"botfleet/cmd/internal/outlook"
 	"botfleet/cmd/internal/report"
-	"botfleet/tasks"
 	"botfleet/tasks/runs"
 )
 
@@ -31,7 +28,8 @@ func newStatus(a *app) *cobra.Command {
 rows wait for, and when it will be done: by the limits of its portals and what
 they are doing now, or, where no limit binds, at the pace of late. It says which
 limit binds on which portal. Rows of portals that are held or do not answer have
-no such time; the portals are named, with since when and why.`,
+no such time; the portals are named, with since when and why. Nor have rows of
+portals that wait for a new token, which the authorization server does not give.`,
 		Example: "  enqueue status\n  enqueue status 0190a5c2-… --format json",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -135,10 +133,12 @@ func (a *app) oneRun(ctx context.Context, cfg config.Config, base *engine.Base, 
 		if s.Rate, err = base.Runs.Rate(ctx, id); err != nil {
 			return err
 		}
-		if s.etaStatus, err = eta(ctx, cfg, base, id, s.Rate); err != nil {
+		w, err := waitsFor(ctx, base, id, info.Counts.Waiting)
+		if err != nil {
 			return err
 		}
-		if s.WaitsFor, s.Sampled, err = waitsFor(ctx, base, id, info.Counts.Waiting); err != nil {
+		s.WaitsFor, s.Sampled = w.reasons, w.sampled
+		if s.etaStatus, err = eta(ctx, cfg, base, id, s.Rate, w); err != nil {
 			return err
 		}
 	}
@@ -150,12 +150,12 @@ func (a *app) oneRun(ctx context.Context, cfg config.Config, base *engine.Base, 
 }
 
 // eta finds out when a run's waiting rows will be done.
-func eta(ctx context.Context, cfg config.Config, base *engine.Base, id string, perSecond float64) (*etaStatus, error) {
+func eta(ctx context.Context, cfg config.Config, base *engine.Base, id string, perSecond float64, w *waits) (*etaStatus, error) {
 	now, err := clockOf(ctx, base.Redis)
 	if err != nil {
 		return nil, err
 	}
-	f := foresight{runs: base.Runs, registry: base.Registry, outlook: outlook.Outlook{
+	f := foresight{waits: w, runs: base.Runs, registry: base.Registry, outlook: outlook.Outlook{
 		Gate: base.Gate(cfg), Batch: effectiveBatch(cfg), Parallel: cfg.PortalParallel, Now: now,
 	}}
 	p, err := f.run(ctx, id, perSecond)
@@ -191,69 +191,4 @@ func (a *app) printRun(w io.Writer, s runStatus) {
 	if s.etaStatus != nil {
 		s.printHolds(w)
 	}
-}
-
-// sampleTasks is how many put-off tasks of each queue are looked at to tell
-// what rows wait for.
-const sampleTasks = 2000
-
-// waitsFor counts a run's waiting rows by what they wait for. When not all
-// could be looked at the counts are scaled up from a sample.
-func waitsFor(ctx context.Context, base *engine.Base, run string, waiting int) (map[string]int, bool, error) {
-	queues, err := base.Registry.Queues(ctx)
-	if err != nil {
-		return nil, false, err
-	}
-	all := map[string]int{}
-	seen, sampled := 0, false
-	for _, q := range queues {
-		for page := 1; page <= sampleTasks/pageSize; page++ {
-			list, err := base.Inspector.ListRetryTasks(q, asynq.PageSize(pageSize), asynq.Page(page))
-			if err != nil {
-				break // a queue that nothing was ever put into
-			}
-			for _, t := range list {
-				if p, err := tasks.DecodePayload(t.Payload); err == nil && p.Run == run {
-					all[reasonOf(t.LastErr)]++
-					seen++
-				}
-			}
-			if len(list) < pageSize {
-				break
-			}
-			sampled = sampled || page == sampleTasks/pageSize
-		}
-	}
-	account(all, waiting, seen, sampled)
-	return all, sampled, nil
-}
-
-// account spreads the rows that were not looked at: over the reasons of a
-// sample in proportion, else they are in no one's way.
-func account(all map[string]int, waiting, seen int, sampled bool) {
-	rest := waiting - seen
-	switch {
-	case rest <= 0:
-	case sampled && seen > 0:
-		for r, n := range all {
-			all[r] = n * waiting / seen
-		}
-	default:
-		all["queued, or in work"] = rest
-	}
-}
-
-const pageSize = 500
-
-// reasonOf is the reason in a put-off task's last error, without its time.
-func reasonOf(lastErr string) string {
-	if i := strings.LastIndex(lastErr, ", until "); i > 0 {
-		lastErr = lastErr[:i]
-	}
-	if strings.HasPrefix(lastErr, "attempt ") {
-		if _, rest, ok := strings.Cut(lastErr, ": "); ok {
-			return "the next attempt after " + rest
-		}
-	}
-	return lastErr
 }

@@ -84,6 +84,7 @@ func (a *app) submit(ctx context.Context, cfg config.Config, f *submitFlags, arg
 	}
 	d := &delivery{
 		client: base.Client(cfg, cfg.ResultTTL, base.Gate(cfg)), runs: base.Runs, run: f.run, label: filepath.Base(rows.Name()), wish: wish, rows: rows, report: rep,
+		refusals: &findings{w: a.std.err, file: rows.Name(), most: shownProblems},
 	}
 	if f.wait {
 		// Where results go must be settled before rows do.

@@ -51,8 +51,10 @@ const (
 type attempt struct {
 	c      *Caller
 	method string
-	portal portals.Portal // as it is to be called next
+	home   portals.Portal // as it is known
+	portal portals.Portal // as it is to be called next: home, or where a redirect leads
 	fresh  bool           // its token was issued during this call
+	sent   int            // requests
 	rounds int
 	places []string      // where it was called before a redirect
 	useful time.Duration // a shorter rest of the time is not used
@@ -60,12 +62,28 @@ type attempt struct {
 
 // begin begins a call.
 func (c *Caller) begin(ctx context.Context, p *portals.Portal, method string) *attempt {
-	a := &attempt{c: c, method: method, portal: c.newest(p)}
+	a := &attempt{c: c, method: method}
+	a.goHome(c.newest(p))
 	if deadline, ok := ctx.Deadline(); ok {
 		// Half of a short time is useful, or nothing ever would be.
 		a.useful = min(mostUseful, time.Until(deadline)/2)
 	}
 	return a
+}
+
+// goHome has a portal called where it is known to be.
+func (a *attempt) goHome(p portals.Portal) { a.home, a.portal = p, p }
+
+// away reports whether a redirect leads elsewhere than where the portal is known
+// to be.
+func (a *attempt) away() bool { return a.portal.Access.Endpoint() != a.home.Access.Endpoint() }
+
+// charge tells of a request to come, if it is a repeat: the first has its leave.
+func (a *attempt) charge(ctx context.Context) {
+	if a.sent++; a.sent > 1 && a.c.Charge != nil {
+		p := a.home
+		a.c.Charge(ctx, &p, 1)
+	}
 }
 
 // call sends until there is an answer that no renewal and no move can mend.
@@ -74,8 +92,10 @@ func call[T any](ctx context.Context, a *attempt, send func(bitrix.Access) (T, e
 		var out T
 		e := a.c.refused(&a.portal)
 		if e == nil {
+			a.charge(ctx)
 			var err error
 			if out, err = send(a.portal.Access); err == nil {
+				a.arrive(ctx)
 				return out, nil
 			}
 			e = a.asError(err)
@@ -94,6 +114,8 @@ func (a *attempt) mend(ctx context.Context, e *bitrix.Error) *bitrix.Error {
 		return a.renew(ctx, e)
 	case e.Code == bitrix.CodePortalMoved && e.Location != "":
 		return a.follow(ctx, e)
+	case a.away():
+		return a.judge(ctx, e)
 	}
 	return e
 }
@@ -102,20 +124,22 @@ func (a *attempt) mend(ctx context.Context, e *bitrix.Error) *bitrix.Error {
 func (a *attempt) renew(ctx context.Context, e *bitrix.Error) *bitrix.Error {
 	c := a.c
 	if a.fresh {
-		c.waste(a.portal)
+		c.waste(a.home)
 	}
 	if c.wasteful(a.portal.ID) {
-		return a.tell(uselessToken(e), e)
+		return a.refusedAway(uselessToken(e), e)
 	}
-	if newer := c.newest(&a.portal); newer.Generation > a.portal.Generation && a.spare(ctx) > 0 {
-		a.portal = newer // it came while the call was on its way
+	if newer := c.newest(&a.home); newer.Generation > a.home.Generation && a.spare(ctx) > 0 {
+		a.goHome(newer) // it came while the call was on its way
 		return nil
 	}
-	c.refuse(a.portal, e)
+	// The token is what was refused, wherever it was: only where the portal is
+	// known to be is remembered.
+	c.refuse(a.home, e)
 	if failed := c.failure(a.portal.ID); failed != nil {
-		return a.tell(failed, e)
+		return a.refusedAway(failed, e)
 	}
-	refused := a.portal
+	refused := a.home
 	f := c.join("renew "+refused.ID, func(ctx context.Context, land func(outcome)) {
 		began := c.Now()
 		out := (&renewal{c: c, refused: refused, refusal: e}).run(ctx)
@@ -126,11 +150,12 @@ func (a *attempt) renew(ctx context.Context, e *bitrix.Error) *bitrix.Error {
 	switch a.rounds++; {
 	case landed && f.failed != nil:
 		_ = c.failure(a.portal.ID) // so that it is known to be told
-		return a.tell(f.failed, e)
+		return a.refusedAway(f.failed, e)
 	case !landed || a.spare(ctx) <= 0 || a.rounds > maxRounds:
 		return a.tell(a.pending(ctx, f), e)
 	}
-	a.portal, a.fresh = f.portal, f.fresh
+	a.goHome(f.portal)
+	a.fresh = f.fresh
 	return nil
 }
 
@@ -166,10 +191,10 @@ func (a *attempt) tell(failed, e *bitrix.Error) *bitrix.Error {
 	told := *failed
 	told.Method, told.Status = a.method, e.Status
 	if told.Host == "" {
-		told.Host = a.portal.Access.Host()
+		told.Host = a.home.Access.Host()
 	}
 	if told.Credential == "" {
-		told.Credential = a.portal.Access.Fingerprint()
+		told.Credential = a.home.Access.Fingerprint()
 	}
 	return &told
 }

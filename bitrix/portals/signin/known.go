@@ -27,6 +27,11 @@ type known struct {
 	until  time.Time
 	since  time.Time // since when renewals have brought nothing
 	tries  int       // how many did
+	// barred is the place that a redirect leads to and the portal cannot have,
+	// because it is another portal's; barredBy says so, for a time.
+	barred      string
+	barredBy    *bitrix.Error
+	barredUntil time.Time
 	// wasted is when the portal refused a token that was issued just then.
 	wasted time.Time
 }
@@ -72,11 +77,44 @@ func (c *Caller) remember(p portals.Portal) *known {
 	return k
 }
 
-// learn keeps a portal as the newest known one.
+// learn keeps a portal as the newest known one, unless a newer one is known.
 func (c *Caller) learn(p portals.Portal) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.remember(p).portal = p
+	if k := c.remember(p); k.portal.Generation <= p.Generation {
+		k.portal = p
+	}
+}
+
+// knows reports whether a portal is known to be there.
+func (c *Caller) knows(p portals.Portal) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	k := c.known[p.ID]
+	return k != nil && k.portal.Access.Fingerprint() == p.Access.Fingerprint()
+}
+
+// barFor is how long a redirect to another portal's host is not followed: as long
+// as it is, calls need not go there to be told.
+const barFor = time.Minute
+
+// bar keeps calls from following a portal to a place that is another portal's.
+func (c *Caller) bar(home portals.Portal, place string, why *bitrix.Error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	k := c.remember(home)
+	k.barred, k.barredBy, k.barredUntil = place, why, c.Now().Add(barFor)
+}
+
+// barred returns why a portal is not followed to a place, or nil.
+func (c *Caller) barred(id, place string) *bitrix.Error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	k := c.known[id]
+	if k == nil || k.barredBy == nil || k.barred != place || !c.Now().Before(k.barredUntil) {
+		return nil
+	}
+	return k.barredBy
 }
 
 // forget forgets a portal.

@@ -3,8 +3,10 @@
 package signin
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -29,29 +31,79 @@ func (a *attempt) follow(ctx context.Context, e *bitrix.Error) *bitrix.Error {
 	case len(a.places) > maxHops:
 		return a.tell(notFollowed(host, "one redirect too many in a row"), e)
 	}
-	moved := a.portal
-	moved.Access, moved.Name, moved.Credential = access, access.Host(), access.Fingerprint()
-	f := a.c.move(moved)
-	switch landed := f.await(ctx, a.spare(ctx)); {
-	case landed && f.failed != nil:
-		return a.tell(f.failed, e)
-	case landed:
-		moved = f.portal
+	if why := a.c.barred(a.home.ID, access.Endpoint()); why != nil {
+		return a.tell(why, e)
 	}
-	// Where the store does not answer, the rules have allowed the new host all
-	// the same: that it is stored only saves others this redirect.
 	if a.spare(ctx) <= 0 {
 		return a.tell(a.movedLater(ctx), e)
 	}
-	a.portal = moved
+	a.portal.Access, a.portal.Name, a.portal.Credential = access, access.Host(), access.Fingerprint()
 	return nil
+}
+
+// judge says what becomes of a call that failed where a redirect has led it. Any
+// portal can send its callers to any other: only a host that knows the
+// credentials is where the portal is now.
+func (a *attempt) judge(ctx context.Context, e *bitrix.Error) *bitrix.Error {
+	switch {
+	case e.Class == bitrix.Blocked:
+		return a.refusedAway(block(e.Code, ""), e)
+	case showsAcceptance(e):
+		a.arrive(ctx)
+	}
+	return e
+}
+
+// showsAcceptance reports whether an error shows that the portal knows its
+// caller: it is the portal's own, and about what was asked.
+func showsAcceptance(e *bitrix.Error) bool {
+	if e.Wait != nil || e.Status == 0 || e.Status == http.StatusUnauthorized {
+		return false
+	}
+	switch strings.ToUpper(e.Code) {
+	case "", bitrix.CodeBadCall, bitrix.CodeEmpty, bitrix.CodeNotJSON, bitrix.CodeTruncated, bitrix.CodeTooLarge:
+		return false // nothing of the portal's was read
+	case "QUERY_LIMIT_EXCEEDED", "ERROR_METHOD_NOT_FOUND":
+		return false // said to callers whom the portal has not looked at yet
+	}
+	switch e.Class {
+	case bitrix.Validation, bitrix.Conflict, bitrix.Limit, bitrix.Transient:
+		return true
+	case bitrix.Token, bitrix.Blocked, bitrix.Ambiguous:
+	}
+	return false
+}
+
+// refusedAway completes an error for the caller. Where a redirect has led to it,
+// the portal is held under the credentials that are known, and the words say so.
+func (a *attempt) refusedAway(failed, e *bitrix.Error) *bitrix.Error {
+	told := a.tell(failed, e)
+	if told.Class == bitrix.Blocked && a.away() {
+		told.Host, told.Credential = a.home.Access.Host(), cmp.Or(failed.Credential, a.home.Access.Fingerprint())
+		told.Description = notAcceptedThere(a.portal.Access.Host(), e.Code, failed.Description)
+	}
+	return told
+}
+
+// arrive keeps the place where a call was accepted, if a redirect has led there.
+// It waits a little for the store: until it is known, others go the long way.
+func (a *attempt) arrive(ctx context.Context) {
+	if !a.away() {
+		return
+	}
+	home := a.home
+	a.goHome(a.portal)
+	if a.c.knows(a.portal) {
+		return
+	}
+	_ = a.c.move(home, a.portal).await(ctx, patience) // if it does not come, it comes later
 }
 
 // movedLater is the end of a call that has no time left to be repeated.
 func (a *attempt) movedLater(ctx context.Context) *bitrix.Error {
 	now := a.c.Now()
 	return &bitrix.Error{
-		Class: bitrix.Transient, Code: bitrix.CodePortalMoved, Description: "the portal was renamed; the call is made at its new host",
+		Class: bitrix.Transient, Code: bitrix.CodePortalMoved, Description: "the portal answers with a redirect, which is followed when the call is made again",
 		Wait: &bitrix.Wait{Until: now, Since: now}, Err: ctx.Err(),
 	}
 }
@@ -63,16 +115,14 @@ const (
 	moveOnce = 5 * time.Second
 )
 
-// move stores a portal's new host, once for all calls that were sent there.
-func (c *Caller) move(moved portals.Portal) *flight {
+// move stores a portal's new host, once for all calls that were accepted there.
+func (c *Caller) move(home, moved portals.Portal) *flight {
 	return c.join("move "+moved.ID+" "+moved.Access.Endpoint(), func(ctx context.Context, land func(outcome)) {
 		ctx, cancel := context.WithTimeout(ctx, moveFor)
 		defer cancel()
 		out, err := c.moveOnce(ctx, moved)
 		if err == nil {
-			if out.failed == nil {
-				c.learn(out.portal)
-			}
+			c.settleMove(home, moved, out)
 			land(out)
 			return
 		}
@@ -82,14 +132,22 @@ func (c *Caller) move(moved portals.Portal) *flight {
 		land(outcome{portal: moved, goesOn: true})
 		for wait := firstStorePause; err != nil && pause(ctx, wait) == nil; wait = min(2*wait, lastStorePause) {
 			out, err = c.moveOnce(ctx, moved)
-			switch {
-			case err == nil && out.failed == nil:
-				c.learn(out.portal)
-			case err == nil:
-				c.forget(moved.ID) // it may not be there after all: the next call tells why
+			if err == nil {
+				c.settleMove(home, moved, out)
 			}
 		}
 	})
+}
+
+// settleMove takes over what the store says of a move.
+func (c *Caller) settleMove(home, moved portals.Portal, out outcome) {
+	if out.failed == nil {
+		c.learn(out.portal)
+		return
+	}
+	c.forget(moved.ID) // what was called is not where the portal may be
+	c.bar(home, moved.Access.Endpoint(), out.failed)
+	c.Log.Warn("a portal's new host is not stored", "portal", home.Name, "reason", out.failed.Description)
 }
 
 // moveOnce stores a new host. An error means that the store did not answer.

@@ -66,7 +66,7 @@ const (
 type Meter interface {
 	// Refreshed tells how a request to the authorization server ended.
 	Refreshed(outcome string)
-	// Moved tells that a portal's new host was stored.
+	// Moved tells that a portal's new host was stored: it has accepted a call.
 	Moved()
 }
 
@@ -91,6 +91,10 @@ type Config struct {
 	Now       func() time.Time // defaults to time.Now
 	Log       *slog.Logger     // nil: nothing is logged
 	Meter     Meter            // nil: nothing is measured
+	// Charge hears how many requests are about to be made to a portal beyond the
+	// one that each call is: repeats after a renewal or a redirect. It is called
+	// before they leave, and they leave whatever comes of it. Nil: nobody hears.
+	Charge func(ctx context.Context, p *portals.Portal, requests int)
 }
 
 // Caller calls portals. Its methods may be called from many goroutines. End it

@@ -151,5 +151,16 @@ func notFollowed(host, why string) *bitrix.Error {
 	return block(bitrix.CodePortalMoved, "the portal has moved to "+host+", which was not followed: "+why)
 }
 
+// notAcceptedThere is the end of a call whose redirect leads to a host that does
+// not know its credentials.
+func notAcceptedThere(host, code, more string) string {
+	text := "the portal answers with a redirect to " + host + ", which does not accept these credentials (" + code +
+		"); if the portal was renamed, import it again"
+	if more != "" {
+		text += ". " + more
+	}
+	return text
+}
+
 // isInvalidGrant reports whether a code means that the refresh token is dead.
 func isInvalidGrant(code string) bool { return strings.EqualFold(code, "invalid_grant") }

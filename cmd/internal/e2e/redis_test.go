@@ -455,7 +455,7 @@ func TestWorkerOnAFullRedis(t *testing.T) {
 	client := redistest.Client(t, server.URL)
 	// Redis also counts the commands inside scripts, and every portal with a row in
 	// work asks the gate once a second.
-	env := append(busySettings(server.URL), "CONCURRENCY=16")
+	env := append(busySettings(server.URL), "CONCURRENCY=96")
 	run := submitted(t, env, "--portals", f.file(), writeJSONL(t, rows))
 	w := startWorker(t, env...)
 	await(t, time.Minute, "300 bots", func() bool { return f.created() >= 300 })
