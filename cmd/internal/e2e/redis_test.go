@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,100 +21,6 @@ import (
 	"botfleet/bitrix/sandbox"
 	"botfleet/ratelimit/redistest"
 )
-
-// cable is a TCP connection between processes and a server that can be pulled out.
-type cable struct {
-	addr, target string
-
-	mu      sync.Mutex
-	out     bool
-	ends    map[net.Conn]bool
-	running sync.WaitGroup
-}
-
-// newCable serves until the test ends.
-func newCable(t *testing.T, target string) *cable {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &cable{addr: l.Addr().String(), target: target, ends: map[net.Conn]bool{}}
-	c.running.Go(func() {
-		for {
-			near, err := l.Accept()
-			if err != nil {
-				return
-			}
-			c.running.Go(func() { c.serve(near) })
-		}
-	})
-	t.Cleanup(func() {
-		_ = l.Close()
-		c.pull()
-		c.running.Wait()
-	})
-	return c
-}
-
-// serve carries one connection until a side ends it or the cable is pulled.
-func (c *cable) serve(near net.Conn) {
-	defer c.drop(near)
-	far, err := (&net.Dialer{Timeout: time.Second}).DialContext(context.Background(), "tcp", c.target)
-	if err != nil {
-		return
-	}
-	defer c.drop(far)
-	if !c.keep(near, far) {
-		return
-	}
-	var back sync.WaitGroup
-	back.Go(func() {
-		_, _ = io.Copy(near, far)
-		_ = near.Close()
-	})
-	_, _ = io.Copy(far, near)
-	_ = far.Close()
-	back.Wait()
-}
-
-func (c *cable) keep(ends ...net.Conn) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, e := range ends {
-		c.ends[e] = true
-	}
-	return !c.out
-}
-
-func (c *cable) drop(end net.Conn) {
-	_ = end.Close()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.ends, end)
-}
-
-// pull breaks all connections with a reset; new ones end at once.
-func (c *cable) pull() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.out = true
-	for e := range c.ends {
-		if tcp, ok := e.(*net.TCPConn); ok {
-			_ = tcp.SetLinger(0)
-		}
-		_ = e.Close()
-	}
-}
-
-func (c *cable) plugIn() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.out = false
-}
-
-// lasts waits as long as an outage is to last.
-func lasts(d time.Duration) { <-time.After(d) }
 
 // isReady reports whether a worker says that it can work, and what it says.
 func isReady(t *testing.T, w *process) (ready bool, text string) {
@@ -149,47 +54,6 @@ func busySettings(url string) []string {
 		"REQUEST_TIMEOUT=5s", "SHUTDOWN_TIMEOUT=10s", "BATCH=off", "CONCURRENCY=96"}
 }
 
-// Outages of up to 20 s under load: no row is run again that was finished, so
-// every portal is asked exactly once for each of its rows.
-func TestOutagesOfRedisRunNothingTwice(t *testing.T) {
-	t.Parallel()
-	for name, outage := range map[string]func(*redistest.Server, *cable){
-		"frozen": func(s *redistest.Server, _ *cable) {
-			s.Freeze()
-			lasts(15 * time.Second)
-			s.Thaw()
-		},
-		"restarted": func(s *redistest.Server, _ *cable) {
-			s.Kill()
-			lasts(8 * time.Second)
-			s.Restart()
-		},
-		"cut off": func(_ *redistest.Server, c *cable) {
-			c.pull()
-			lasts(15 * time.Second)
-			c.plugIn()
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			f, rows := busyFleet(t)
-			server := redistest.Start(t, redistest.AOF())
-			c := newCable(t, server.Addr)
-			env := busySettings("redis://" + c.addr + "/0")
-			run := submitted(t, env, "--portals", f.file(), writeJSONL(t, rows))
-			w := startWorker(t, env...)
-			await(t, time.Minute, "300 bots", func() bool { return f.created() >= 300 })
-			outage(server, c)
-			// A task that was fetched as the connection broke is known to nobody. asynq
-			// takes its lease of 30 s, another 30 s and a minute to find it.
-			allRegistered(t, f, resultsOf(t, env, run, len(rows), 3*time.Minute))
-			f.madeOnce(len(rows))
-			awaitReady(t, w, true, 10*time.Second)
-			w.stop(20 * time.Second)
-		})
-	}
-}
-
 // madeOnce wants as many bots as there are rows, each asked for exactly once.
 func (f *fleet) madeOnce(rows int) {
 	f.t.Helper()
@@ -199,34 +63,6 @@ func (f *fleet) madeOnce(rows int) {
 	if s := f.box.Stats(); s.Methods["imbot.register"] != rows || s.BotsReturned != 0 {
 		f.t.Errorf("%d registrations were sent for %d rows, %d of them for bots that were there", s.Methods["imbot.register"], rows, s.BotsReturned)
 	}
-}
-
-// Redis away for longer than a task's lease of 30 s, which is as long as asynq's
-// own client is patient: rows may be run again, and no second bot comes of it.
-func TestRedisAwayForLong(t *testing.T) {
-	t.Parallel()
-	f, rows := busyFleet(t)
-	server := redistest.Start(t, redistest.AOF())
-	env := busySettings(server.URL)
-	run := submitted(t, env, "--portals", f.file(), writeJSONL(t, rows))
-	w := startWorker(t, env...)
-	await(t, time.Minute, "300 bots", func() bool { return f.created() >= 300 })
-	awaitReady(t, w, true, 10*time.Second)
-	server.Kill()
-	away := time.After(40 * time.Second)
-	awaitReady(t, w, false, 10*time.Second)
-	<-away
-	if ready, _ := isReady(t, w); ready {
-		t.Error("the worker says that it is ready while Redis is away")
-	}
-	server.Restart()
-	awaitReady(t, w, true, 20*time.Second)
-	allRegistered(t, f, resultsOf(t, env, run, len(rows), 3*time.Minute))
-	if n := f.bots(); n != len(rows) {
-		t.Errorf("%d bots for %d rows", n, len(rows))
-	}
-	t.Logf("%d registrations were sent for %d rows", f.box.Stats().Methods["imbot.register"], len(rows))
-	w.stop(20 * time.Second)
 }
 
 // gotIn reads from what submit says how many of its rows got in.
