@@ -29,19 +29,19 @@ type company struct {
 }
 
 // brought says whether credentials came before.
-func (p *company) brought(b creds) bool {
-	return b == p.imported || b == p.installed || slices.Contains(p.earlier[:], b)
+func (c *company) brought(b creds) bool {
+	return b == c.imported || b == c.installed || slices.Contains(c.earlier[:], b)
 }
 
 // replace notes the tokens that new credentials take the place of.
-func (p *company) replace() {
-	if p.generation == 0 || p.now.webhook {
+func (c *company) replace() {
+	if c.generation == 0 || c.now.webhook {
 		return
 	}
-	for _, b := range []creds{p.imported, p.installed} {
-		if b != (creds{}) && !slices.Contains(p.earlier[:], b) {
-			copy(p.earlier[1:], p.earlier[:])
-			p.earlier[0] = b
+	for _, b := range []creds{c.imported, c.installed} {
+		if b != (creds{}) && !slices.Contains(c.earlier[:], b) {
+			copy(c.earlier[1:], c.earlier[:])
+			c.earlier[0] = b
 		}
 	}
 }

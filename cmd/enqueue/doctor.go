@@ -216,11 +216,12 @@ func (d *doctor) credentials(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if noKey == nil {
+	switch {
+	case noKey == nil:
 		err = d.opens(ctx, opened, ids)
-	} else if all > 0 {
+	case all > 0:
 		d.sayf(stateWrong, "keys", "%v", noKey)
-	} else {
+	default:
 		d.sayf(stateWarning, "keys", "%v", noKey)
 	}
 	if err != nil {

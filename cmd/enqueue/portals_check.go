@@ -105,7 +105,7 @@ func (a *app) portalsCheck(ctx context.Context, cfg config.Config, f *portalsChe
 	closed := s.close()
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
-		a.sayf("interrupted: %s of %s checked", report.Count(s.done), report.Counted(len(list), "portal"))
+		a.sayf("interrupted: %s of %s were checked", report.Count(s.done), report.Counted(len(list), "portal"))
 	}
 	if err == nil {
 		err = closed

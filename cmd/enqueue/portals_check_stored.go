@@ -47,7 +47,7 @@ func (a *app) checkerOn(base *engine.Base, cfg config.Config, f *portalsCheckFla
 		gate: base.Gate(cfg), timeout: min(f.timeout, cfg.RequestTimeout), release: f.release, registry: base.Registry,
 		open: func(ctx context.Context, p *portals.Portal) (portals.Portal, error) { return opened.Get(ctx, p.ID) },
 	}
-	caller, done, err := base.SignIn(cfg, engine.SignInOptions{Version: version.String(), Log: log, Meter: c})
+	caller, done, err := base.SignIn(cfg, engine.SignInOptions{Version: version.String(), Log: log, Meter: c, Gate: c.gate})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -120,8 +120,8 @@ func (c *checker) ask(ctx context.Context, p *portals.Portal, r *checked) {
 		}
 		bots, err := c.list(ctx, p, d, end)
 		again, wait := c.passes(err, r.held != nil, len(d.Go) > 0, time.Until(end))
-		if inLine(err) && time.Now().Add(wait).Before(last) {
-			again, end = true, end.Add(wait)
+		if turn := inLine(err); turn > 0 && time.Now().Add(turn).Before(last) {
+			again, wait, end = true, turn, end.Add(turn)
 		}
 		if !again {
 			r.bots, r.verdict, r.again = len(bots), c.judge(p, err), tokenAgain(r.held, err)
@@ -170,11 +170,14 @@ func (c *checker) passes(err error, held, gated bool, left time.Duration) (again
 	return wait <= left/2, wait
 }
 
-// inLine reports whether a check came to nothing because other portals of this
-// process had their turns at the authorization server.
-func inLine(err error) bool {
+// inLine is how long to wait when a check came to nothing because other portals
+// of this process had their turns at the authorization server; 0: it did not.
+func inLine(err error) time.Duration {
 	e, ok := errors.AsType[*bitrix.Error](err)
-	return ok && e.Wait != nil && e.Code == bitrix.CodeNotSent
+	if !ok || e.Wait == nil || e.Code != bitrix.CodeNotSent {
+		return 0
+	}
+	return max(time.Until(e.Wait.Until), shortest)
 }
 
 // tokenAgain is when it can be found out whether a held portal works whose token

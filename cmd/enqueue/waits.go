@@ -141,7 +141,7 @@ func reasonOf(lastErr string) string {
 }
 
 // tokenWait is how the last error of a row begins that waits for a new token.
-const tokenWait = "waits for a new token: "
+const tokenWait = "waits for a new token: " //nolint:gosec // no credential, but words
 
 // waitsForToken says whether a put-off row waits for a new token, and why.
 func waitsForToken(lastErr string) (why string, ok bool) {

@@ -157,7 +157,7 @@ func start(ctx context.Context, base *engine.Base, cfg config.Config, log *slog.
 func serve(ctx context.Context, w *engine.Worker, door *installs, web pages, cfg config.Config, redis string, signals <-chan os.Signal, log *slog.Logger) error {
 	health, err := serveHealth(cfg.HTTPAddr, web, log)
 	if err != nil {
-		door.stop()
+		door.stop() //nolint:contextcheck // it has a bound of its own
 		w.Stop()
 		return err
 	}
@@ -169,7 +169,7 @@ func serve(ctx context.Context, w *engine.Worker, door *installs, web pages, cfg
 	log.Info("worker stops", "within", cfg.Shutdown)
 	stopped := stopOrKill(func() {
 		var both sync.WaitGroup // side by side: SHUTDOWN_TIMEOUT is for both
-		both.Go(door.stop)      //nolint:contextcheck // it has a bound of its own
+		both.Go(door.stop)
 		both.Go(w.Stop)
 		both.Wait()
 	}, signals, cfg.Shutdown)

@@ -43,14 +43,16 @@ type world struct {
 	trades          int
 	reuse           int // requests with a dead refresh token
 	host            string
-	movedTo         map[string]string // host → place
-	deadCalls       int               // calls with a token that was not valid
-	sent            []string          // "host token" of each call
+	movedTo         map[string]string        // host → place
+	there           map[string]*bitrix.Error // host → its answer to everybody
+	deadCalls       int                      // calls with a token that was not valid
+	sent            []string                 // "host token" of each call
 	// answer, when set, takes the place of the server's own answer after the
 	// trade; before it is called in place of the trade.
-	answer func(bitrix.Tokens) (bitrix.Tokens, error)
-	before func(ctx context.Context, n int) error
-	rows   func(a bitrix.Access, bots []*bitrix.Bot) (bitrix.BatchAnswer, error)
+	answer  func(bitrix.Tokens) (bitrix.Tokens, error)
+	before  func(ctx context.Context, n int) error
+	charged []int // sent calls at the time of each charge
+	rows    func(a bitrix.Access, bots []*bitrix.Bot) (bitrix.BatchAnswer, error)
 }
 
 const oldHost = "acme.bitrix24.ru"
@@ -60,7 +62,7 @@ func newWorld(tb testing.TB) *world {
 	tb.Helper()
 	w := &world{
 		tb: tb, access: "valid-0", refresh: "refresh-0", host: oldHost, movedTo: map[string]string{},
-		broken: map[string]int{}, slow: map[string]time.Duration{}, hosts: map[string]bool{}, calls: map[string]int{},
+		there: map[string]*bitrix.Error{}, broken: map[string]int{}, slow: map[string]time.Duration{}, hosts: map[string]bool{}, calls: map[string]int{},
 	}
 	w.put(1, "https://"+oldHost, "expired-0", "refresh-0")
 	w.stored.MemberID = "member"
@@ -96,12 +98,13 @@ type seen struct {
 	trades, reuse, deadCalls, notes int
 	sent                            []string
 	calls                           map[string]int
+	charged                         []int
 }
 
 func (w *world) see() seen {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return seen{w.trades, w.reuse, w.deadCalls, w.notes, slices.Clone(w.sent), maps.Clone(w.calls)}
+	return seen{w.trades, w.reuse, w.deadCalls, w.notes, slices.Clone(w.sent), maps.Clone(w.calls), slices.Clone(w.charged)}
 }
 
 // change changes the world while it is at work.
@@ -116,7 +119,17 @@ func elapse(d time.Duration) { _ = pause(context.Background(), d) }
 
 // config is what a process has.
 func (w *world) config() Config {
-	return Config{API: fakeAPI{w}, Auth: fakeAuth{w}, Store: fakeStore{w}}
+	return Config{API: fakeAPI{w}, Auth: fakeAuth{w}, Store: fakeStore{w}, Charge: w.charge}
+}
+
+// charge notes each extra request, and how many were sent before it.
+func (w *world) charge(_ context.Context, p *portals.Portal, requests int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if p.ID != w.stored.ID || requests != 1 {
+		w.tb.Errorf("%d charged to %q", requests, p.ID)
+	}
+	w.charged = append(w.charged, len(w.sent))
 }
 
 func (w *world) caller() *Caller { return w.callerOf(w.config()) }
@@ -278,6 +291,10 @@ func (w *world) enterPortal(ctx context.Context, a bitrix.Access) error {
 	switch place := w.movedTo[a.Host()]; {
 	case place != "":
 		e.Class, e.Code, e.Status, e.Location = bitrix.Blocked, bitrix.CodePortalMoved, 302, place
+	case w.there[a.Host()] != nil:
+		own := *w.there[a.Host()]
+		own.Host, own.Method, own.Credential = e.Host, e.Method, e.Credential
+		return &own
 	case token != w.access:
 		w.deadCalls++
 		e.Class, e.Code = bitrix.Token, "expired_token"
@@ -295,7 +312,7 @@ func (w fakeAPI) Register(ctx context.Context, a bitrix.Access, _ *bitrix.Bot) (
 }
 
 func (w fakeAPI) RegisterBatch(ctx context.Context, a bitrix.Access, bots []*bitrix.Bot) (bitrix.BatchAnswer, error) {
-	if w.rows != nil {
+	if w.rows != nil && w.movedTo[a.Host()] == "" {
 		return w.rows(a, bots)
 	}
 	return bitrix.BatchAnswer{}, w.enterPortal(ctx, a)

@@ -77,11 +77,17 @@ func showsAcceptance(e *bitrix.Error) bool {
 // refusedAway completes an error for the caller. Where a redirect has led to it,
 // the portal is held under the credentials that are known, and the words say so.
 func (a *attempt) refusedAway(failed, e *bitrix.Error) *bitrix.Error {
-	told := a.tell(failed, e)
-	if told.Class == bitrix.Blocked && a.away() {
-		told.Host, told.Credential = a.home.Access.Host(), cmp.Or(failed.Credential, a.home.Access.Fingerprint())
-		told.Description = notAcceptedThere(a.portal.Access.Host(), e.Code, failed.Description)
+	told, home, there := a.tell(failed, e), a.home.Access.Host(), a.portal.Access.Host()
+	if !a.away() { // it may be remembered from there
+		there = cmp.Or(e.Host, home)
 	}
+	if told.Class != bitrix.Blocked || there == home {
+		return told
+	}
+	if failed.Code == e.Code { // of the host there, not of the authorization server
+		told.Code = bitrix.CodePortalMoved
+	}
+	told.Description = notAcceptedThere(home, there, e.Code, failed.Description)
 	return told
 }
 
@@ -96,7 +102,13 @@ func (a *attempt) arrive(ctx context.Context) {
 	if a.c.knows(a.portal) {
 		return
 	}
-	_ = a.c.move(home, a.portal).await(ctx, patience) // if it does not come, it comes later
+	switch f := a.c.move(home, a.portal); {
+	case !f.await(ctx, patience): // it comes later
+	case f.failed != nil:
+		a.home = home
+	default:
+		a.goHome(f.portal)
+	}
 }
 
 // movedLater is the end of a call that has no time left to be repeated.

@@ -148,13 +148,13 @@ func mayNotMove(host string, err error) *bitrix.Error {
 }
 
 func notFollowed(host, why string) *bitrix.Error {
-	return block(bitrix.CodePortalMoved, "the portal has moved to "+host+", which was not followed: "+why)
+	return block(bitrix.CodePortalMoved, "the portal answers with a redirect to "+host+", which was not followed: "+why)
 }
 
 // notAcceptedThere is the end of a call whose redirect leads to a host that does
 // not know its credentials.
-func notAcceptedThere(host, code, more string) string {
-	text := "the portal answers with a redirect to " + host + ", which does not accept these credentials (" + code +
+func notAcceptedThere(home, there, code, more string) string {
+	text := "the portal at " + home + " answers with a redirect to " + there + ", which does not accept these credentials (" + code +
 		"); if the portal was renamed, import it again"
 	if more != "" {
 		text += ". " + more

@@ -161,7 +161,7 @@ func (w *Worker) start(ctx context.Context, o WorkerOptions) error {
 	if err != nil {
 		return err
 	}
-	so := SignInOptions{Transport: o.Transport, Version: o.Version, Log: w.log, Passing: o.Private}
+	so := SignInOptions{Transport: o.Transport, Version: o.Version, Log: w.log, Passing: o.Private, Gate: w.gate}
 	if o.Meter != nil {
 		so.Meter = o.Meter
 	}

@@ -4,14 +4,17 @@
 package engine
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"botfleet/bitrix"
 	"botfleet/bitrix/portals"
 	"botfleet/bitrix/portals/signin"
 	"botfleet/cmd/internal/config"
+	"botfleet/ratelimit"
 )
 
 // SignInOptions are what distinguishes one caller of portals from another.
@@ -21,6 +24,8 @@ type SignInOptions struct {
 	Version   string
 	Log       *slog.Logger
 	Meter     signin.Meter // nil: nothing is measured
+	// Gate hears of requests that repeat another, which it gave leave for. Nil: none.
+	Gate ratelimit.Gate
 	// Passing is set where the Redis ends with the process: tokens are not
 	// renewed then, as the new pair would be lost with it, and the old one dead.
 	Passing bool
@@ -39,7 +44,7 @@ func (b *Base) SignIn(cfg config.Config, o SignInOptions) (*signin.Caller, func(
 	})
 	c := signin.Config{
 		API: client, Store: registry, Locks: signin.NewRedisLocks(b.Redis), Endpoints: cfg.Endpoints,
-		Log: o.Log, Meter: o.Meter,
+		Log: o.Log, Meter: o.Meter, Charge: chargeTo(o.Gate, o.Log),
 	}
 	stop := client.Close
 	if o.Passing {
@@ -58,6 +63,24 @@ func (b *Base) SignIn(cfg config.Config, o SignInOptions) (*signin.Caller, func(
 	}
 	caller := signin.New(c)
 	return caller, func() { caller.Close(); stop() }, nil
+}
+
+// chargeWithin bounds how long a repeat waits for the gate to hear of it.
+const chargeWithin = time.Second
+
+// chargeTo tells a gate of requests that go without its leave.
+func chargeTo(gate ratelimit.Gate, log *slog.Logger) func(context.Context, *portals.Portal, int) {
+	if gate == nil {
+		return nil
+	}
+	return func(ctx context.Context, p *portals.Portal, requests int) {
+		ctx, cancel := context.WithTimeout(ctx, chargeWithin)
+		defer cancel()
+		err := gate.Charge(ctx, ratelimit.Request{Portal: p.ID, Limits: p.Limits}, requests)
+		if err != nil && log != nil {
+			log.Warn("the gate could not be told of a repeated request", "portal", p.Name, "err", err)
+		}
+	}
 }
 
 // OpenedRegistry returns the registry with the portals' credentials opened.

@@ -1,0 +1,150 @@
+// The network that is cut.
+
+package main
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if err := goleak.Find(); code == 0 && err != nil {
+		_, _ = os.Stderr.WriteString(err.Error())
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// echo is a server that repeats every line, behind a proxy.
+func echo(t *testing.T) *proxy {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	all.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			all.Go(func() {
+				defer func() { _ = c.Close() }()
+				_, _ = io.Copy(c, c)
+			})
+		}
+	})
+	p, err := newProxy(t.Context(), l.Addr().String(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		p.close()
+		_ = l.Close()
+		all.Wait()
+	})
+	return p
+}
+
+type line struct {
+	t *testing.T
+	net.Conn
+	in *bufio.Reader
+}
+
+func dial(t *testing.T, p *proxy) *line {
+	t.Helper()
+	c, err := net.Dial("tcp", p.addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return &line{t: t, Conn: c, in: bufio.NewReader(c)}
+}
+
+// ask sends a line, and returns what comes back within a time.
+func (l *line) ask(text string, within time.Duration) (string, error) {
+	l.t.Helper()
+	if _, err := l.Write([]byte(text + "\n")); err != nil {
+		return "", err
+	}
+	return l.hear(within)
+}
+
+func (l *line) hear(within time.Duration) (string, error) {
+	if err := l.SetReadDeadline(time.Now().Add(within)); err != nil {
+		return "", err
+	}
+	return l.in.ReadString('\n')
+}
+
+const (
+	soon = 5 * time.Second        // what has to come, comes within
+	idle = 100 * time.Millisecond // what must not come has not come by then
+)
+
+func TestACutNetworkDeliversLate(t *testing.T) {
+	for _, m := range []mode{dead, deaf} {
+		p := echo(t)
+		l := dial(t, p)
+		if got, err := l.ask("one", soon); got != "one\n" || err != nil {
+			t.Fatal(got, err)
+		}
+		p.set(m, false)
+		if got, err := l.ask("two", idle); err == nil {
+			t.Errorf("%s: %q came through", m, got)
+		}
+		p.set(whole, false)
+		if got, err := l.hear(soon); got != "two\n" || err != nil {
+			t.Errorf("%s: %q %v after it healed", m, got, err)
+		}
+	}
+}
+
+func TestACutNetworkForgets(t *testing.T) {
+	p := echo(t)
+	l := dial(t, p)
+	if _, err := l.ask("one", soon); err != nil {
+		t.Fatal(err)
+	}
+	p.set(dead, true)
+	p.set(whole, true)
+	if got, err := l.ask("two", soon); err == nil || os.IsTimeout(err) {
+		t.Errorf("%q, %v: the connection is not told that it is dead", got, err)
+	}
+	if got, err := dial(t, p).ask("three", soon); got != "three\n" || err != nil {
+		t.Errorf("a new connection: %q %v", got, err)
+	}
+}
+
+func TestARefusingNetworkResets(t *testing.T) {
+	p := echo(t)
+	l := dial(t, p)
+	if _, err := l.ask("one", soon); err != nil {
+		t.Fatal(err)
+	}
+	p.set(refusing, false)
+	if got, err := l.hear(soon); err == nil || os.IsTimeout(err) {
+		t.Errorf("%q, %v: the connection still stands", got, err)
+	}
+	if c, err := net.Dial("tcp", p.addr()); err == nil { // it may be reset that soon
+		l := &line{t: t, Conn: c, in: bufio.NewReader(c)}
+		if got, err := l.ask("two", soon); err == nil || os.IsTimeout(err) {
+			t.Errorf("%q, %v: a new connection stands", got, err)
+		}
+		_ = c.Close()
+	}
+	p.set(whole, false)
+	if got, err := dial(t, p).ask("three", soon); got != "three\n" || err != nil {
+		t.Errorf("after it healed: %q %v", got, err)
+	}
+}

@@ -1,0 +1,106 @@
+// A redis-server that forgets nothing it has acknowledged, and dies when told to.
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// redisServer is a server on a port of its own, with its data in a folder.
+type redisServer struct {
+	life      context.Context //nolint:containedctx // of the process, which outlives who starts it
+	dir, port string
+	log       *os.File
+	turn      sync.Mutex // one end at a time
+	p         *process
+	client    *redis.Client // the judge's own, past all proxies
+}
+
+func startRedis(ctx context.Context, dir string) (*redisServer, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("find a free port for Redis: %w", err)
+	}
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	if err := l.Close(); err != nil {
+		return nil, fmt.Errorf("find a free port for Redis: %w", err)
+	}
+	s := &redisServer{life: ctx, dir: filepath.Join(dir, "redis"), port: port}
+	if err := os.Mkdir(s.dir, 0o750); err != nil {
+		return nil, fmt.Errorf("make Redis' folder: %w", err)
+	}
+	if s.log, err = os.Create(filepath.Join(dir, "redis.log")); err != nil {
+		return nil, fmt.Errorf("make Redis' log: %w", err)
+	}
+	s.client = redis.NewClient(&redis.Options{Addr: s.addr(), MaxRetries: -1, DialTimeout: time.Second, ReadTimeout: 5 * time.Second})
+	return s, s.start(ctx)
+}
+
+func (s *redisServer) addr() string { return net.JoinHostPort("127.0.0.1", s.port) }
+
+// readyWithin bounds the start of a program.
+const readyWithin = 60 * time.Second
+
+// start starts the server and waits until it answers with all its data.
+func (s *redisServer) start(ctx context.Context) error {
+	p, err := startProcess(s.life, command{ //nolint:contextcheck // it outlives who starts it
+		path: "redis-server", stdout: s.log, stderr: s.log,
+		args: []string{
+			"--bind", "127.0.0.1", "--port", s.port, "--dir", s.dir, "--save", "", "--appendonly", "yes", "--appendfsync", "always",
+			"--maxmemory", "1gb", "--maxmemory-policy", "noeviction",
+		},
+	})
+	if err != nil {
+		return err
+	}
+	s.p = p
+	ctx, cancel := context.WithTimeout(ctx, readyWithin)
+	defer cancel()
+	for s.client.Ping(ctx).Err() != nil {
+		select {
+		case <-p.ended:
+			return errors.New("redis-server has ended by itself: see redis.log")
+		default:
+		}
+		if err := sleep(ctx, 20*time.Millisecond); err != nil {
+			return fmt.Errorf("redis-server does not answer: %w", err)
+		}
+	}
+	return nil
+}
+
+// restart ends the server by a signal, and starts it again some time later.
+func (s *redisServer) restart(ctx context.Context, sig syscall.Signal, away time.Duration) error {
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	s.end(sig)
+	if err := sleep(ctx, away); err != nil {
+		return err
+	}
+	return s.start(ctx)
+}
+
+// end ends the server by a signal, and waits.
+func (s *redisServer) end(sig syscall.Signal) {
+	s.p.signal(sig)
+	<-s.p.ended
+}
+
+// close ends everything.
+func (s *redisServer) close() {
+	_ = s.client.Close() // nothing is kept by it
+	if s.p != nil {
+		s.end(syscall.SIGKILL)
+	}
+	_ = s.log.Close() // it was written by another process
+}
