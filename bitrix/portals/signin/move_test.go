@@ -298,6 +298,16 @@ func TestTokenRefusedAway(t *testing.T) {
 			t.Errorf("remembered at %s", k.portal.Name)
 		}
 	})
+	synctest.Test(t, func(t *testing.T) { // nor while it is being renewed
+		w := renamed(t)
+		w.access, w.slow["Refresh"] = "valid-0", 10*time.Second
+		c := w.caller()
+		old := w.portal()
+		_ = mustBe(t, register(c, old), bitrix.Transient, CodePending)
+		if now := c.newest(&old); now.Name != oldHost {
+			t.Errorf("remembered at %s", now.Name)
+		}
+	})
 	synctest.Test(t, func(t *testing.T) { // renewed where it was, and accepted where it is
 		w := renamed(t)
 		w.access, w.host = "valid-0", oldHost

@@ -243,7 +243,7 @@ func (a *author) owners() {
 	// A renewal whose answer was lost is left alone for a minute, perhaps twice: all
 	// of it has to be over in time.
 	for n := range 2 {
-		a.add(event{what: expire, who: -1, at: a.part(0.1+0.22*float64(n)) + a.between(0, a.part(0.2))})
+		a.add(event{what: expire, who: -1, at: a.part(0.1+0.15*float64(n)) + a.between(0, a.part(0.2))})
 	}
 	a.add(event{what: revoke, who: oauth[2], at: anytime()})
 	for _, who := range webhooks[3:5] {
