@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -12,10 +13,11 @@ import (
 
 // Times are shortened, so that what takes minutes on the cloud takes seconds.
 const (
-	requestTimeout = 4 * time.Second // REQUEST_TIMEOUT
-	serverTimeout  = 5 * time.Second // that a portal may work on a request
-	// mark is how long a sending mark lasts: both of these and 5 s.
-	mark = requestTimeout + serverTimeout + 5*time.Second
+	requestTimeout = 4 * time.Second  // REQUEST_TIMEOUT
+	serverTimeout  = 5 * time.Second  // that a portal may work on a request
+	slowTimeout    = 18 * time.Second // that a slow one may
+	// mark is how long a sending mark lasts at most: both of these and 5 s.
+	mark = requestTimeout + slowTimeout + 5*time.Second
 )
 
 const (
@@ -39,7 +41,10 @@ type limitKind struct {
 	burst             int
 	operating, window time.Duration // 0: none
 	service, jitter   time.Duration // a bot takes
+	server            time.Duration // a request may take; 0: serverTimeout
 }
+
+func (k limitKind) serverTimeout() time.Duration { return cmp.Or(k.server, serverTimeout) }
 
 func limitKinds() []limitKind {
 	return []limitKind{
@@ -48,6 +53,9 @@ func limitKinds() []limitKind {
 		{operating: 2 * time.Second, window: 20 * time.Second, rate: 10, burst: 20, service: 60 * time.Millisecond, jitter: 60 * time.Millisecond},
 		{rate: 3, burst: 15, service: 30 * time.Millisecond, jitter: 100 * time.Millisecond},
 		{rate: 10, burst: 20, service: 200 * time.Millisecond, jitter: 200 * time.Millisecond},
+		// Slower than the first repeat of a call comes, and than a batch is waited
+		// for: what a lost answer leaves at work is still at work then.
+		{rate: 10, burst: 20, service: 1500 * time.Millisecond, jitter: 2 * time.Second, server: slowTimeout},
 	}
 }
 
@@ -58,7 +66,7 @@ const disturbed = 0.1
 func (a *author) portals() {
 	kinds := len(limitKinds())
 	for i := range a.o.portals {
-		p := portalPlan{oauth: i%6 == 5, limits: i % kinds, wild: i%50 == 7, picky: i%40 == 11}
+		p := portalPlan{oauth: i%7 == 5, limits: i % kinds, wild: i%50 == 7, picky: i%40 == 11}
 		share := disturbed
 		if p.wild {
 			share = 0.5
@@ -127,7 +135,7 @@ func (p portalPlan) like() sandbox.Portal {
 	out := sandbox.Portal{
 		Rate: k.rate, Burst: k.burst, OperatingLimit: k.operating, OperatingWindow: k.window,
 		ReportsOperating: k.operating > 0, ServiceTime: k.service, ServiceJitter: k.jitter,
-		ServerTimeout: serverTimeout, Faults: p.faults,
+		ServerTimeout: k.serverTimeout(), Faults: p.faults,
 	}
 	if p.oauth {
 		out.App = applicationID
@@ -171,7 +179,7 @@ func (w *world) portalsFile() error {
 	var lines []any
 	for _, p := range w.places {
 		k, name := kinds[p.plan.limits], p.names[0]
-		line := map[string]any{"portal": name, "server_timeout": serverTimeout.Seconds(), "rate": 50, "burst": 100, "operating_limit": 0}
+		line := map[string]any{"portal": name, "server_timeout": k.serverTimeout().Seconds(), "rate": 50, "burst": 100, "operating_limit": 0}
 		if k.rate > 0 {
 			line["rate"], line["burst"] = k.rate, k.burst
 		}
