@@ -145,10 +145,22 @@ func (p *pass) judge(ctx context.Context, s suspectRow) (string, error) {
 		}
 		return p.replace(ctx, s)
 	case asynq.TaskStateCompleted:
-		if id, err := strconv.ParseInt(string(s.task.Result), 10, 64); err == nil && id > 0 {
-			return p.registered(ctx, s, id, own)
+		id, err := strconv.ParseInt(string(s.task.Result), 10, 64)
+		if err != nil || id <= 0 {
+			return p.replace(ctx, s)
 		}
-		return p.replace(ctx, s)
+		if !own {
+			// As where a submission meets the task of another one: who wants
+			// existing bots brought up to date, or refused, is not served by it.
+			info, err := p.runs.Get(ctx, s.run)
+			if err != nil {
+				return "", err
+			}
+			if info.OnExisting != runs.Keep {
+				return p.replace(ctx, s)
+			}
+		}
+		return p.registered(ctx, s, id, own)
 	case asynq.TaskStateActive, asynq.TaskStatePending, asynq.TaskStateScheduled, asynq.TaskStateRetry, asynq.TaskStateAggregating:
 	}
 	if !unreadable && !own {

@@ -224,6 +224,26 @@ func TestAnothersEndedTask(t *testing.T) {
 	})
 }
 
+// A run that wants existing bots brought up to date, or refused, is not served by
+// what another run's task came to.
+func TestAnothersEndedTaskIsNotEnough(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		w.submit("first", "helper")
+		w.finish("first")
+		for _, wish := range []runs.OnExisting{runs.Update, runs.Fail} {
+			w.until(func() bool { return w.info("helper").State == asynq.TaskStateCompleted })
+			before, run := w.called("p0", "helper"), string(wish)
+			must(t, w.runs.Open(t.Context(), run, runs.Begin{OnExisting: wish}))
+			w.waitsOnly(run, "helper")
+			w.pass(map[string]int{Restored: 1})
+			w.finish(run)
+			if n := w.called("p0", "helper"); n != before+1 {
+				t.Errorf("%s: %d calls", wish, n-before)
+			}
+		}
+	})
+}
+
 // The run has forgotten what its own task came to.
 func TestItsOwnEndedTask(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {
