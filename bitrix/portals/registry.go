@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -217,12 +218,18 @@ func (r *Registry) read(ctx context.Context, ids []string) ([]stored, error) {
 	all := make([]stored, 0, len(ids))
 	for part := range slices.Chunk(ids, readChunk) {
 		var records, holds, noted *redis.SliceCmd
-		_, err := r.redis.TxPipelined(ctx, func(p redis.Pipeliner) error {
+		ask := func(p redis.Pipeliner) error {
 			records = p.HMGet(ctx, keyRecords, part...)
 			holds = p.HMGet(ctx, keyHolds, part...)
 			noted = p.HMGet(ctx, keyRenewals, part...)
 			return nil
-		})
+		}
+		_, err := r.redis.TxPipelined(ctx, ask)
+		if err != nil && strings.HasPrefix(err.Error(), "EXECABORT") {
+			// A full Redis takes no transaction, not even to read. Nothing changes
+			// in it either, so that one is not needed.
+			_, err = r.redis.Pipelined(ctx, ask)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("read portals: %w", err)
 		}

@@ -15,6 +15,7 @@ import (
 
 	"botfleet/bitrix"
 	"botfleet/bitrix/portals"
+	"botfleet/ratelimit/redistest"
 )
 
 // newRegistry makes a registry with a fresh key.
@@ -440,4 +441,17 @@ func TestCancelledContextEndsAnImport(t *testing.T) {
 			t.Errorf("err = %v", err)
 		}
 	})
+}
+
+// A full Redis takes no transactions; portals are found all the same.
+func TestAFullRedisIsRead(t *testing.T) {
+	client := redistest.Client(t, redistest.Start(t).URL)
+	r := newRegistry(t, client)
+	mustImport(t, r, portals.Imported{Added: 1}, webhook(t, "acme.bitrix24.ru", "aaaaaaaaaaaaaaaa"))
+	if err := client.ConfigSet(t.Context(), "maxmemory", "1").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if p := mustFind(t, r, "acme.bitrix24.ru"); p.Name != "acme.bitrix24.ru" {
+		t.Errorf("%+v", p)
+	}
 }
