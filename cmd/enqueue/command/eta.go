@@ -1,0 +1,188 @@
+// What status says of a run's end.
+
+package command
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"botfleet/cmd/internal/report"
+	"botfleet/ratelimit"
+	"botfleet/tasks/dispatch"
+)
+
+// etaStatus is the part of a run's status that tells of its end.
+type etaStatus struct {
+	// Workers is how many worker processes are alive. Without any, ETA is
+	// reckoned from now all the same.
+	Workers int `json:"workers"`
+	// ETA is missing when no row's end can be foreseen.
+	ETA *time.Time `json:"eta,omitempty"`
+	// ETABinds is what makes it so late: rate, operating, in flight (the
+	// portal's own pace), refused, workers, or none; ETAPortal on which portal.
+	// Without an ETA it is sign-in when rows wait for new tokens.
+	ETABinds  string `json:"eta_binds,omitempty"`
+	ETAPortal string `json:"eta_portal,omitempty"`
+	// ETARows is for how many of the waiting rows it is.
+	ETARows int          `json:"eta_rows"`
+	Portals portalCounts `json:"portals"`
+	// SignIn is set when rows wait for new tokens.
+	SignIn *signInStatus `json:"sign_in,omitempty"`
+	// Holds are the closed portals that rows wait for, those with most rows first.
+	Holds []holdStatus `json:"holds,omitempty"`
+}
+
+// portalCounts are the portals that rows of the run wait for.
+type portalCounts struct {
+	Waiting  int `json:"waiting"` // all of them
+	Held     int `json:"held"`
+	Silent   int `json:"silent"`
+	Refusing int `json:"refusing"`
+	// Unseen are those with fewest rows, which there were too many to look at.
+	Unseen int `json:"unseen,omitempty"`
+}
+
+// signInStatus is of the rows whose portals' tokens have expired, while there are
+// no new ones to be had.
+type signInStatus struct {
+	Rows    int    `json:"rows"`
+	Portals int    `json:"portals"`
+	Reason  string `json:"reason"` // that of most rows
+}
+
+// holdStatus is one closed portal.
+type holdStatus struct {
+	Portal string     `json:"portal"`
+	State  string     `json:"state"` // held, silent or refused
+	Reason string     `json:"reason,omitempty"`
+	Since  *time.Time `json:"since,omitempty"`
+	// Until is when a silent portal is asked again, or a refusing one is open again.
+	Until *time.Time `json:"until,omitempty"`
+	Rows  int        `json:"rows"`
+}
+
+func etaOf(p *prospect, workers int, now time.Time) *etaStatus {
+	s := &etaStatus{
+		Workers: workers, ETARows: p.Foreseen,
+		Portals: portalCounts{Waiting: p.portals, Held: p.Held, Silent: p.Silent, Refusing: p.Refusing, Unseen: p.more},
+	}
+	if p.Foreseen > 0 {
+		s.ETA = moment(now.Add(p.Duration))
+		s.ETABinds, s.ETAPortal = string(p.Binds), p.Portal
+		if p.Binds == ratelimit.None {
+			s.ETABinds = "none"
+		}
+	}
+	if p.tokenRows > 0 {
+		s.SignIn = &signInStatus{Rows: p.tokenRows, Portals: p.tokenPortals, Reason: mostOften(p.tokens)}
+		if s.ETA == nil {
+			s.ETABinds = string(dispatch.SignIn)
+		}
+	}
+	for i := range p.Shut {
+		o := &p.Shut[i]
+		h := holdStatus{Portal: o.Portal.Name, State: string(o.Shut), Reason: o.Why, Since: moment(o.Since), Rows: o.Rows}
+		if o.Shut != ratelimit.Held {
+			h.Until = moment(o.Until)
+		}
+		s.Holds = append(s.Holds, h)
+	}
+	return s
+}
+
+// moment is a time as JSON has it; nil for none.
+func moment(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC().Truncate(time.Second)
+	return &t
+}
+
+// print says when the run will be done, and what keeps it.
+func (s *etaStatus) print(w io.Writer, perSecond float64, now time.Time) {
+	if s.Workers == 0 {
+		_, _ = fmt.Fprintln(w, "no worker is at work on this Redis")
+	}
+	pace := ""
+	if perSecond > 0 {
+		pace = report.Rate(perSecond) + " lately; "
+	}
+	endless := s.Portals.Held + s.Portals.Silent
+	if s.SignIn != nil {
+		endless += s.SignIn.Portals
+	}
+	switch {
+	case s.ETA != nil:
+		whole, from := "done", ""
+		if endless > 0 {
+			whole = report.Counted(s.ETARows, "row") + " of the other portals done"
+		}
+		if s.Workers == 0 {
+			from = " once one is"
+		}
+		_, _ = fmt.Fprintf(w, "%s%s in about %s%s: %s\n", pace, whole, report.Duration(max(s.ETA.Sub(now), 0)), from,
+			bindsWords(ratelimit.Reason(s.ETABinds), s.ETAPortal))
+	case endless > 0:
+		_, _ = fmt.Fprintf(w, "%snobody knows when it will be done\n", pace)
+	}
+	if t := s.SignIn; t != nil {
+		wait := "wait"
+		if t.Rows == 1 {
+			wait = "waits"
+		}
+		_, _ = fmt.Fprintf(w, "%s of %s %s for a new token: %s\n", report.Counted(t.Rows, "row"), report.Counted(t.Portals, "portal"), wait, t.Reason)
+	}
+	if text := s.Portals.words(); text != "" {
+		_, _ = fmt.Fprintf(w, "of %s that rows wait for, %s\n", report.Counted(s.Portals.Waiting, "portal"), text)
+	}
+}
+
+// words says what is special about the portals.
+func (c *portalCounts) words() string {
+	var parts []string
+	for _, p := range []struct {
+		n    int
+		what string
+	}{
+		{c.Held, "held (their rows wait for somebody to act)"},
+		{c.Silent, "silent (their rows wait until they answer)"},
+		{c.Refusing, "left alone for a while after refusing"},
+		{c.Unseen, "not looked at, those with fewest rows"},
+	} {
+		if p.n > 0 {
+			parts = append(parts, report.Count(p.n)+" "+p.what)
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// shownHolds is how many closed portals are named to a person.
+const shownHolds = 20
+
+// printHolds names the closed portals.
+func (s *etaStatus) printHolds(w io.Writer) {
+	for i, h := range s.Holds {
+		if i == shownHolds {
+			_, _ = fmt.Fprintf(w, "… and %s more\n", report.Count(s.Portals.Held+s.Portals.Silent+s.Portals.Refusing-shownHolds))
+			break
+		}
+		since := ""
+		if h.Since != nil {
+			since = " since " + h.Since.Local().Format("2006-01-02 15:04:05")
+		}
+		why := ""
+		if h.Reason != "" {
+			why = ": " + report.Clean(h.Reason)
+		}
+		_, _ = fmt.Fprintf(w, "%s, %s: %s%s%s\n", report.Clean(h.Portal), report.Counted(h.Rows, "row"), shutWords[h.State], since, why)
+	}
+}
+
+var shutWords = map[string]string{
+	string(ratelimit.Held):    "held",
+	string(ratelimit.Silent):  "does not answer",
+	string(ratelimit.Refused): "left alone for a while after refusing",
+}

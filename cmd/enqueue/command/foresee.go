@@ -1,0 +1,183 @@
+// When the waiting rows of a run will be done, and what keeps them.
+
+package command
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
+
+	"botfleet/bitrix/portals"
+	"botfleet/cmd/internal/outlook"
+	"botfleet/ratelimit"
+	"botfleet/tasks/onboard"
+	"botfleet/tasks/runs"
+)
+
+// foresight finds out about the rows of runs.
+type foresight struct {
+	waits    *waits // what rows wait for; nil: nothing is known of it
+	runs     *runs.Store
+	registry *portals.Registry
+	outlook  outlook.Outlook
+}
+
+// prospect is what is found out about one run.
+type prospect struct {
+	outlook.Total
+	portals int // that rows wait for
+	rows    int // that wait for portals looked at
+	// more is how many portals beyond those looked at there are, with fewer rows.
+	more int
+	// Rows that wait for new tokens of so many portals, and why: rows by reason.
+	tokenRows, tokenPortals int
+	tokens                  map[string]int
+}
+
+// run returns the prospect of a run of which so many rows a second were done
+// lately.
+func (f *foresight) run(ctx context.Context, id string, perSecond float64) (prospect, error) {
+	waiting, all, err := f.waiting(ctx, id)
+	if err != nil {
+		return prospect{}, err
+	}
+	loads, err := f.loads(ctx, waiting)
+	if err != nil {
+		return prospect{}, err
+	}
+	p := prospect{portals: all, more: all - len(waiting), tokens: map[string]int{}}
+	loads = slices.DeleteFunc(loads, func(l outlook.Load) bool {
+		why, ok := f.waits.token(l.Portal)
+		if ok {
+			p.tokenRows, p.tokenPortals = p.tokenRows+l.Rows, p.tokenPortals+1
+			p.tokens[why] += l.Rows
+		}
+		return ok
+	})
+	for _, l := range loads {
+		p.rows += l.Rows
+	}
+	if p.Total, err = f.outlook.All(ctx, loads); err != nil {
+		return prospect{}, err
+	}
+	p.Lately(perSecond)
+	return p, nil
+}
+
+// portalRows is how many rows wait for a portal.
+type portalRows struct {
+	id   string
+	rows int
+}
+
+// waiting returns the portals with most waiting rows of a run, at most
+// outlook.MostAsked, and how many portals there are.
+func (f *foresight) waiting(ctx context.Context, id string) (most []portalRows, all int, err error) {
+	err = f.runs.Waiting(ctx, id, func(portal string, rows int) error {
+		all++
+		if most = append(most, portalRows{portal, rows}); len(most) >= 4*outlook.MostAsked {
+			most, all = keepMost(most, all)
+		}
+		return nil
+	})
+	most, all = keepMost(most, all)
+	return most, all, err
+}
+
+// keepMost sorts out portals told of twice, and keeps those with most rows.
+func keepMost(list []portalRows, all int) (most []portalRows, portals int) {
+	slices.SortFunc(list, func(a, b portalRows) int { return cmp.Or(cmp.Compare(b.rows, a.rows), cmp.Compare(a.id, b.id)) })
+	once := slices.Compact(list)
+	all -= len(list) - len(once)
+	return once[:min(len(once), outlook.MostAsked)], all
+}
+
+// foundAtOnce is how many portals are looked up at the same time.
+const foundAtOnce = 32
+
+// loads finds the portals. One that has been removed since is left out: its
+// rows end as soon as a worker takes them.
+func (f *foresight) loads(ctx context.Context, waiting []portalRows) ([]outlook.Load, error) {
+	found := make([]portals.Portal, len(waiting))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(foundAtOnce)
+	for i, w := range waiting {
+		g.Go(func() error {
+			p, err := f.registry.Get(ctx, w.id)
+			if err != nil && !errors.Is(err, portals.ErrUnknown) {
+				return err
+			}
+			found[i] = p
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	loads := make([]outlook.Load, 0, len(waiting))
+	for i, w := range waiting {
+		if found[i].ID != "" {
+			loads = append(loads, outlook.Load{Portal: &found[i], Rows: w.rows})
+		}
+	}
+	return loads, nil
+}
+
+// clockOf is the clock of a Redis, by which its gate tells times.
+func clockOf(ctx context.Context, rdb redis.UniversalClient) (func() time.Time, error) {
+	at, err := rdb.Time(ctx).Result()
+	if err != nil {
+		return nil, fmt.Errorf("ask Redis for the time: %w", err)
+	}
+	ahead := time.Until(at)
+	return func() time.Time { return time.Now().Add(ahead) }, nil
+}
+
+// fleet is the workers at work on a Redis.
+type fleet struct {
+	workers int
+	slots   int // rows that they work on at once
+}
+
+// fleetOf counts the workers that are alive.
+func fleetOf(inspector *asynq.Inspector) (fleet, error) {
+	servers, err := inspector.Servers()
+	if err != nil {
+		return fleet{}, fmt.Errorf("look for workers: %w", err)
+	}
+	var f fleet
+	processes := map[string]bool{}
+	for _, s := range servers {
+		processes[fmt.Sprintf("%s %d", s.Host, s.PID)] = true
+		if _, installs := s.Queues[onboard.Queue]; !installs {
+			f.slots += s.Concurrency
+		}
+	}
+	f.workers = len(processes)
+	return f, nil
+}
+
+// bindsWords says which limit it is that makes rows take so long.
+func bindsWords(binds ratelimit.Reason, portal string) string {
+	switch binds {
+	case ratelimit.Rate:
+		return "the request rate of " + portal + " binds"
+	case ratelimit.Budget:
+		return "the operating time of " + portal + " binds"
+	case ratelimit.InFlight:
+		return "the pace of " + portal + " itself binds"
+	case ratelimit.Refused:
+		return portal + " has refused for its limits and is left alone for a while"
+	case outlook.Workers:
+		return "the workers' pace binds"
+	default:
+		return "no limit binds"
+	}
+}

@@ -1,0 +1,280 @@
+// Package command is the command worker, which registers the bots that producers
+// have queued, until it is told to stop.
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/url"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"botfleet/cmd/internal/config"
+	"botfleet/cmd/internal/embedded"
+	"botfleet/cmd/internal/engine"
+	"botfleet/cmd/internal/metrics"
+	"botfleet/cmd/internal/redisconn"
+	"botfleet/cmd/internal/version"
+)
+
+// Main is the whole process: it returns the exit status.
+func Main() int {
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGTSTP)
+	return run(os.Args[1:], os.Environ(), signals, os.Stdout, os.Stderr)
+}
+
+// run is the command, without its process: 0 after a stop that was asked for,
+// 1 otherwise.
+func run(args, environ []string, signals <-chan os.Signal, stdout, stderr io.Writer) int {
+	cmd := newCommand(environ, signals, stdout, stderr)
+	cmd.SetArgs(args)
+	if err := cmd.Execute(); err != nil {
+		_, _ = fmt.Fprintf(stderr, "worker: %v\n", err)
+		return 1
+	}
+	return 0
+}
+
+func newCommand(environ []string, signals <-chan os.Signal, stdout, stderr io.Writer) *cobra.Command {
+	var inMemory bool
+	var flags config.Flags
+	cmd := &cobra.Command{
+		Use:   "worker",
+		Short: "Register queued chat bots on their portals, until told to stop",
+		Long: `Register the bots that producers have queued in Redis, until told to stop.
+
+Signals: SIGTERM and Ctrl-C stop it: nothing more is taken, what is on its way
+ends or is handed back, within SHUTDOWN_TIMEOUT; a second one ends it at once.
+SIGTSTP: nothing more is taken, and it stays.
+
+With INSTALL_ADDR it also serves the application's install handler there: portals
+that install the application are stored, and get the bots of BOTS_FILE.
+
+HTTP on HTTP_ADDR: /healthz says that the process lives, /readyz that it can
+work, /metrics tells Prometheus what it does.
+
+Exit status: 0 after a stop that was asked for, 1 otherwise.
+
+Environment (a flag of the same name beats it):
+` + config.Help(),
+		Version:       version.String(),
+		Args:          cobra.NoArgs,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		RunE: func(*cobra.Command, []string) error {
+			cfg, err := config.Load(environ, flags)
+			if err != nil {
+				return err
+			}
+			return work(cfg, inMemory, signals, stderr)
+		},
+	}
+	cmd.SetOut(stdout)
+	cmd.SetErr(stderr)
+	cmd.Flags().BoolVar(&inMemory, "embedded", false, "also serve an in-memory Redis on the address in REDIS_URL")
+	flags = config.AddFlags(cmd.Flags())
+	config.HideFlags(cmd.Flags())
+	return cmd
+}
+
+// errStopped ends the start of a worker that is told to stop meanwhile.
+var errStopped = errors.New("stopped")
+
+// work runs a worker until a signal ends it.
+func work(cfg config.Config, inMemory bool, signals <-chan os.Signal, stderr io.Writer) error {
+	log := cfg.Logger(stderr)
+	redisconn.LogTo(log)
+	if inMemory {
+		stop, err := serveRedis(cfg.RedisURL)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	started := watchStart(signals, func() { cancel(errStopped) })
+	base, err := engine.Open(ctx, cfg, cfg.RedisURL)
+	if err != nil {
+		started()
+		return quietly(ctx, err)
+	}
+	w, measured, err := start(ctx, base, cfg, log)
+	paused := started()
+	if err != nil {
+		_ = base.Close()
+		return quietly(ctx, err)
+	}
+	if paused {
+		w.Pause()
+		log.Info("worker takes no tasks")
+	}
+	door, err := serveInstalls(ctx, w, measured, cfg, log)
+	if err != nil {
+		w.Stop()
+		_ = base.Close()
+		measured.Close()
+		return quietly(ctx, err)
+	}
+	web := pages{ready: w.Ready, warnings: w.Warnings, metrics: measured.Handler()}
+	err = serve(ctx, w, door, web, cfg, base.String(), signals, log)
+	switch {
+	case errors.Is(err, errLate):
+		log.Warn("worker did not stop in time and ends all the same", "err", err)
+		return nil
+	case errors.Is(err, errKilled): // asynq, at work then, would panic without its connections
+		return err
+	}
+	_ = base.Close()
+	measured.Close()
+	return err
+}
+
+// start starts the worker and what measures it.
+func start(ctx context.Context, base *engine.Base, cfg config.Config, log *slog.Logger) (*engine.Worker, *metrics.Metrics, error) {
+	m := metrics.New(metrics.Config{Version: version.String(), Log: log})
+	w, err := base.StartWorker(ctx, cfg, engine.WorkerOptions{Log: log, Meter: m, Version: version.String()})
+	if err != nil {
+		return nil, nil, err
+	}
+	err = m.Watch(metrics.Sources{Gate: w.Gate(), Queues: base.Inspector, Runs: base.Runs, Redis: base.Redis})
+	if err != nil {
+		w.Stop()
+		return nil, nil, err
+	}
+	return w, m, nil
+}
+
+// serve says that the worker lives until it is told to stop, and then stops it.
+func serve(ctx context.Context, w *engine.Worker, door *installs, web pages, cfg config.Config, redis string, signals <-chan os.Signal, log *slog.Logger) error {
+	health, err := serveHealth(cfg.HTTPAddr, web, log)
+	if err != nil {
+		door.stop() //nolint:contextcheck // it has a bound of its own
+		w.Stop()
+		return err
+	}
+	log.Info("worker started", "redis", redis, "http", health.addr, "concurrency", cfg.Concurrency)
+	if ctx.Err() == nil { // not told to stop at the last moment of the start
+		wait(w, signals, log)
+	}
+	health.stopping()
+	log.Info("worker stops", "within", cfg.Shutdown)
+	stopped := stopOrKill(func() {
+		var both sync.WaitGroup // side by side: SHUTDOWN_TIMEOUT is for both
+		both.Go(door.stop)
+		both.Go(w.Stop)
+		both.Wait()
+	}, signals, cfg.Shutdown)
+	health.close()
+	log.Info("worker stopped")
+	return stopped
+}
+
+// watchStart watches for signals while a worker starts: a Redis that is slow to
+// answer is waited for, and a signal must end that too. The function it returns ends the watching, and reports whether the worker is to take no tasks.
+func watchStart(signals <-chan os.Signal, stop func()) (started func() (paused bool)) {
+	done, ended := make(chan struct{}), make(chan struct{})
+	paused := false
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case s := <-signals:
+				if s != syscall.SIGTSTP {
+					stop()
+					return
+				}
+				paused = true
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() bool {
+		close(done)
+		<-ended
+		return paused
+	}
+}
+
+// quietly drops the error of a start that was called off, whatever Redis said
+// of being broken off.
+func quietly(ctx context.Context, err error) error {
+	if errors.Is(context.Cause(ctx), errStopped) {
+		return nil
+	}
+	return err
+}
+
+// wait returns when the worker is told to stop.
+func wait(w *engine.Worker, signals <-chan os.Signal, log *slog.Logger) {
+	for s := range signals {
+		if s != syscall.SIGTSTP {
+			return
+		}
+		w.Pause()
+		log.Info("worker takes no more tasks")
+	}
+}
+
+// sameSignal is how long after the first signal another one counts as the same:
+// some send it to both the process and its group.
+const sameSignal = time.Second
+
+// errKilled ends a worker that was told to stop twice, with its tasks at work.
+var errKilled = errors.New("told to stop twice: tasks in work will be run again by another worker")
+
+// errLate ends a worker that has not stopped in time. Requests on their way were
+// broken off before that, and what it cannot tell a Redis that does not answer is
+// as if it had been killed: its tasks are run again.
+var errLate = errors.New("Redis does not answer: tasks in work will be run again by another worker") //nolint:staticcheck // a name
+
+// stopOrKill stops the worker within a time; a second signal does not wait for it.
+func stopOrKill(stop func(), signals <-chan os.Signal, within time.Duration) error {
+	stopped := make(chan struct{})
+	first := time.Now()
+	late := time.NewTimer(within)
+	defer late.Stop()
+	go func() {
+		defer close(stopped)
+		stop()
+	}()
+	for {
+		select {
+		case <-stopped:
+			return nil
+		case <-late.C:
+			return errLate
+		case s := <-signals:
+			if s != syscall.SIGTSTP && time.Since(first) > sameSignal {
+				return errKilled
+			}
+		}
+	}
+}
+
+// serveRedis serves an in-memory Redis on the address of a Redis URL.
+func serveRedis(raw string) (stop func(), err error) {
+	u, err := url.Parse(raw)
+	if err != nil || u.Scheme != "redis" || u.User != nil {
+		return nil, errors.New("--embedded: REDIS_URL has to be redis://HOST:PORT without user and password")
+	}
+	host, port := u.Hostname(), u.Port()
+	if port == "" {
+		port = "6379"
+	}
+	s, err := embedded.Start(host + ":" + port)
+	if err != nil {
+		return nil, err
+	}
+	return s.Close, nil
+}
