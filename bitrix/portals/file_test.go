@@ -187,6 +187,23 @@ func TestStrangeLimitsAreSaid(t *testing.T) {
 	}
 }
 
+// A token that nobody can renew is taken, and said.
+func TestAnAccessTokenAloneIsSaid(t *testing.T) {
+	const both = "portal,access_token,refresh_token,client_endpoint,member_id\nacme.bitrix24.ru,%s,%s,https://acme.bitrix24.ru/rest/,a223c6b3710f85df22e9377d6c4f7553\n"
+	for refresh, want := range map[string]string{"": "p.csv:2: refresh_token: is missing", "a-refresh-token": ""} {
+		got, err := read(t, portals.CSV, fmt.Sprintf(both, "an-access-token", refresh))
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch strange := portals.Strange(got); {
+		case want == "" && len(strange) > 0, want != "" && len(strange) != 1:
+			t.Errorf("refresh token %q: %v", refresh, strange)
+		case want != "" && !strings.HasPrefix(strange[0].String(), want):
+			t.Errorf("%q, want %q", strange[0], want)
+		}
+	}
+}
+
 func TestReadRefusesFilesAsAWhole(t *testing.T) {
 	good := `{"portal":"acme.bitrix24.ru","webhook":"` + hook + `"}`
 	utf16 := "\xff\xfep\x00o\x00"

@@ -1,4 +1,4 @@
-// Limits that are possible, but hardly meant.
+// Limits and credentials that are possible, but hardly meant.
 
 package portals
 
@@ -19,7 +19,7 @@ const (
 	strangeHeadroom = 0.9
 )
 
-// Strange names what is possible in the limits of portals, but hardly meant.
+// Strange names what is possible in portals' limits and credentials, but hardly meant.
 // [Read] and [Registry.Import] take them all the same.
 func Strange(entries []Entry) []Problem {
 	var all []Problem
@@ -27,6 +27,10 @@ func Strange(entries []Entry) []Problem {
 		e := &entries[i]
 		for _, p := range strangeLimits(e.Limits) {
 			all = append(all, Problem{File: e.File, Line: e.Line, Field: p.field, Text: p.text})
+		}
+		if !e.Access.IsZero() && !e.Access.Webhook() && e.RefreshToken.Reveal() == "" {
+			all = append(all, Problem{File: e.File, Line: e.Line, Field: "refresh_token",
+				Text: "is missing: the access token ends an hour after it was given, and cannot be renewed"})
 		}
 	}
 	return all
