@@ -69,6 +69,7 @@ type Client struct {
 	room      func(ctx context.Context, newRun bool) error
 	now       func() time.Time
 	wishes    wishes
+	tracer    Tracer
 }
 
 // ClientConfig is what a Client works with.
@@ -92,6 +93,8 @@ type ClientConfig struct {
 	// error, which should be an ErrFull, ends the submission. Nil: always.
 	Room func(ctx context.Context, newRun bool) error
 	Now  func() time.Time // defaults to time.Now
+	// Tracer follows what is submitted. Nil: nothing does.
+	Tracer Tracer
 }
 
 // ErrFull is what errors.Is finds in the error of a submission for which the
@@ -108,7 +111,7 @@ func NewClient(c ClientConfig) *Client {
 	}
 	return &Client{
 		queue: c.Queue, inspector: c.Inspector, portals: c.Portals, runs: c.Runs, retention: c.Retention,
-		spread: newSpread(c.Line, c.Batch, c.Now), room: c.Room, now: c.Now,
+		spread: newSpread(c.Line, c.Batch, c.Now), room: c.Room, now: c.Now, tracer: c.Tracer,
 	}
 }
 
@@ -138,6 +141,7 @@ type item struct {
 	gen     int
 	order   int64     // place among the portal's rows
 	at      time.Time // to be queued for; zero = now
+	headers map[string]string
 }
 
 // Submit puts registrations into a run and queues them. It returns a receipt
@@ -146,10 +150,17 @@ type item struct {
 // ([ErrOtherBot]). On an error the receipts say what got in; submitting the same
 // rows into the same run again completes it without doubling anything.
 func (c *Client) Submit(ctx context.Context, run string, regs ...Registration) ([]Receipt, error) {
-	receipts := make([]Receipt, len(regs))
-	if len(regs) == 0 {
-		return receipts, nil
+	switch {
+	case len(regs) == 0:
+		return []Receipt{}, nil
+	case c.tracer != nil:
+		return c.traced(ctx, run, regs)
 	}
+	return c.submit(ctx, run, regs)
+}
+
+func (c *Client) submit(ctx context.Context, run string, regs []Registration) ([]Receipt, error) {
+	receipts := make([]Receipt, len(regs))
 	if err := c.haveRoom(ctx, run); err != nil {
 		return receipts, err
 	}
@@ -464,11 +475,22 @@ func (c *Client) task(run string, it item) (*asynq.Task, error) {
 	if !it.at.IsZero() {
 		opts = append(opts, asynq.ProcessAt(it.at))
 	}
-	return asynq.NewTask(TypeName, body, opts...), nil
+	if it.headers == nil {
+		return asynq.NewTask(TypeName, body, opts...), nil
+	}
+	return asynq.NewTaskWithHeaders(TypeName, body, it.headers, opts...), nil
 }
 
-// enqueue queues one row's task, or finds out what stands in its way.
+// enqueue queues one row's task, followed by a tracer if there is one.
 func (c *Client) enqueue(ctx context.Context, run string, it item) error {
+	if c.tracer != nil {
+		return c.enqueueTraced(ctx, run, it)
+	}
+	return c.enqueueTask(ctx, run, it)
+}
+
+// enqueueTask queues one row's task, or finds out what stands in its way.
+func (c *Client) enqueueTask(ctx context.Context, run string, it item) error {
 	task, err := c.task(run, it)
 	if err != nil {
 		return err

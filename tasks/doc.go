@@ -13,4 +13,12 @@
 // a person wants to read. What is to be registered waits in the run. A task's
 // id is made of the portal's permanent id, the application and the CODE, so
 // that one bot is queued once.
+//
+// # Where to begin
+//
+// A service that registers its bots on its customers' portals needs a [Client], and
+// the worker command beside it: see the example of [Client.Submit]. The example
+// "Sandbox" adds a worker in the same process and a portal in a box, which is how
+// such a service is tested; "OwnStore" shows a service that keeps its customers'
+// portals and tokens itself.
 package tasks

@@ -39,7 +39,8 @@ type Handler struct {
 	Policy  Policy
 	Log     *slog.Logger
 	Now     func() time.Time
-	Meter   Meter // nil: nothing is measured
+	Meter   Meter  // nil: nothing is measured
+	Tracer  Tracer // nil: nothing is followed
 	// ArchiveSize says how many tasks a queue's archive holds. Dead rows end there
 	// until it is nearly full. Nil: all of them do.
 	ArchiveSize func(ctx context.Context, queue string) (int64, error)
@@ -62,6 +63,14 @@ func (h *Handler) ProcessTask(ctx context.Context, t *asynq.Task) error {
 	if err != nil {
 		return archive("this task cannot be worked on: " + err.Error())
 	}
+	if h.Tracer != nil {
+		return h.traced(ctx, t, p)
+	}
+	return h.process(ctx, t, p)
+}
+
+// process works on the task of a row.
+func (h *Handler) process(ctx context.Context, t *asynq.Task, p Payload) error {
 	retried, _ := asynq.GetRetryCount(ctx)
 	st, err := h.Runs.Load(ctx, p.Run, p.Row)
 	switch {
@@ -117,7 +126,7 @@ func (h *Handler) unreadable(ctx context.Context, p Payload, st runs.State, brok
 		if err != nil && !errors.Is(err, runs.ErrUnknownRun) && !errors.Is(err, runs.ErrBroken) {
 			return h.redisTrouble(err)
 		}
-		h.logOutcome(ctx, p.Run, &o)
+		h.tell(ctx, p.Run, &o)
 	}
 	return archive(fmt.Sprintf("row %d of run %s cannot be read: %v", p.Row, p.Run, broken))
 }
@@ -217,7 +226,7 @@ func (h *Handler) carryOut(ctx context.Context, t *asynq.Task, run string, row r
 	if h.Meter != nil {
 		h.Meter.Outcome(&o)
 	}
-	h.logOutcome(ctx, run, &o)
+	h.tell(ctx, run, &o)
 	if v.Dead != nil {
 		return h.bury(ctx, t, fmt.Sprintf("dead (%s): %s: %s", o.Class, o.Error.Code, o.Error.Description))
 	}
@@ -244,6 +253,14 @@ func (h *Handler) record(ctx context.Context, run string, gen int, o runs.Outcom
 			return err
 		}
 	}
+}
+
+// tell tells those who watch of a recorded outcome.
+func (h *Handler) tell(ctx context.Context, run string, o *runs.Outcome) {
+	if h.Tracer != nil {
+		h.Tracer.Outcome(ctx, o)
+	}
+	h.logOutcome(ctx, run, o)
 }
 
 func (h *Handler) logOutcome(ctx context.Context, run string, o *runs.Outcome) {

@@ -74,6 +74,15 @@ func (r *Registry) Held(ctx context.Context) (map[string]Hold, error) {
 	return held, nil
 }
 
+// CountHeld returns how many portals are held.
+func (r *Registry) CountHeld(ctx context.Context) (int, error) {
+	n, err := r.redis.HLen(ctx, keyHolds).Result()
+	if err != nil {
+		return 0, fmt.Errorf("count held portals: %w", err)
+	}
+	return int(n), nil
+}
+
 // decodeHold reads "unix-milliseconds reason", or "unix-milliseconds! reason"
 // when a person made it.
 func decodeHold(s string) Hold {

@@ -8,4 +8,4 @@ import (
 	"botfleet/cmd/enqueue/command"
 )
 
-func main() { os.Exit(command.Main()) }
+func main() { os.Exit(command.Main(command.Options{})) }

@@ -8,4 +8,4 @@ import (
 	"botfleet/cmd/worker/command"
 )
 
-func main() { os.Exit(command.Main()) }
+func main() { os.Exit(command.Main(command.Options{})) }

@@ -23,6 +23,7 @@ func (l *lane) register(ctx context.Context, id uint64, jobs []*pending, t ratel
 	}
 	method := methodOf(jobs, t)
 	began := time.Now()
+	ctx, traced := l.trace(ctx, method, jobs)
 	var results []Result
 	var a ending
 	if t.Batched { // if only one row of it may go, too: portals count batches apart
@@ -32,6 +33,9 @@ func (l *lane) register(ctx context.Context, id uint64, jobs []*pending, t ratel
 	}
 	f := finished{flight: id, rows: a.Ran, took: time.Since(began)}
 	l.meter(jobs, method, a.Outcome, began, f.took)
+	if traced != nil {
+		traced(tracedEnd(&a))
+	}
 	l.observe(p, t, a) //nolint:contextcheck // the gate is told even when the request was given up
 	ended := 0
 	for i, j := range jobs {
@@ -249,11 +253,12 @@ func asError(err error, p *portals.Portal) *bitrix.Error {
 type ending struct {
 	ratelimit.Answer
 	credential string
+	status     int // HTTP
 }
 
 // answer is the end of one call.
 func answer(err error, t bitrix.Time) ending {
-	a := ending{Answer: ratelimit.Answer{
+	a := ending{status: statusOf(err), Answer: ratelimit.Answer{
 		Outcome: ratelimit.Answered, Ran: 1,
 		HasOperating: t.HasOperating, Operating: t.Operating, ResetAt: t.ResetAt,
 	}}
@@ -351,9 +356,13 @@ func (l *lane) putOff(jobs []markedJob, dec ratelimit.Decision) {
 // find looks, and returns the jobs to send: those that are not there and bear no mark.
 func (l *lane) find(ctx context.Context, p *portals.Portal, jobs []markedJob, t ratelimit.Ticket) (again []*pending) {
 	began := time.Now()
+	ctx, traced := l.traceLook(ctx, jobs)
 	bots, at, err := l.d.cfg.Caller.Bots(ctx, p, jobs[0].Bot.ClientID)
 	a := answer(err, at)
 	l.d.cfg.Meter.Request(bitrix.MethodBotList, len(jobs), a.Outcome, time.Since(began))
+	if traced != nil {
+		traced(tracedEnd(&a))
+	}
 	a.Unsure = false   // a look changes nothing on the portal
 	l.observe(p, t, a) //nolint:contextcheck // the gate is told even when the request was given up
 	if err != nil {

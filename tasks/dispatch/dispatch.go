@@ -71,7 +71,8 @@ type Config struct {
 	Batching  Batching
 	// RequestTimeout bounds one request from its admission to the end of its answer.
 	RequestTimeout time.Duration
-	Meter          Meter // nil: nothing is measured
+	Meter          Meter  // nil: nothing is measured
+	Tracer         Tracer // nil: nothing is followed
 	// Slots is how many jobs the process works on at once; the others wait
 	// outside. One portal gets at most an eighth of them while others want them.
 	Slots int
@@ -248,7 +249,7 @@ func threeQuarters(n int) int { return n - n/4 }
 // a job that has not been sent is taken back; one that has been sent ends as
 // ambiguous, for its answer may be lost.
 func (d *Dispatcher) Do(ctx context.Context, job Job) Result {
-	j := &pending{Job: job, done: make(chan Result, 1)}
+	j := &pending{Job: job, caller: ctx, done: make(chan Result, 1)}
 	select {
 	case d.slots <- struct{}{}:
 	case <-d.drained:

@@ -17,10 +17,11 @@ import (
 // pending is a job in a lane.
 type pending struct {
 	Job
-	since time.Time
-	done  chan Result // buffered: ending a job never waits for its caller
-	sent  atomic.Bool // it is part of a request
-	gone  atomic.Bool // its caller has left before it was sent
+	caller context.Context //nolint:containedctx // the caller's, for a Tracer
+	since  time.Time
+	done   chan Result // buffered: ending a job never waits for its caller
+	sent   atomic.Bool // it is part of a request
+	gone   atomic.Bool // its caller has left before it was sent
 
 	// Run's own:
 	looked    bool  // it was looked for on the portal, which does not list it

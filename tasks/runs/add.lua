@@ -1,7 +1,9 @@
 -- Adds rows to one hash of a run. KEYS: meta, row hash, out, photos, waiting
--- rows by portal. ARGV: now (ms), largest row number, prefix of the row hashes,
--- rows per hash, stream length, note for dead rows that come to wait anew ('':
--- none), then four for each row: number, state letter, identity, JSON.
+-- rows by portal, hashes by their oldest waiting row. ARGV: now (ms), largest row
+-- number, prefix of the row hashes, rows per hash, stream length, note for dead
+-- rows that come to wait anew ('': none), number of the hash, when the oldest of
+-- these rows was queued (ms), then four for each row: number, state letter,
+-- identity, JSON.
 -- Returns for each row a letter and its generation: n new, w waiting already,
 -- r registered already, x another bot stands in this row.
 local meta = redis.call('HMGET', KEYS[1], 'ended', 'max_row', 'lease')
@@ -23,7 +25,7 @@ if meta[3] then
 end
 if tonumber(ARGV[2]) > (tonumber(meta[2]) or 0) then redis.call('HSET', KEYS[1], 'max_row', ARGV[2]) end
 
-local out, delta, portals = {}, {}, {}
+local out, delta, portals, comes = {}, {}, {}, false
 local function count(what, by) delta[what] = (delta[what] or 0) + by end
 -- A waiting row counts for the portal that its own value names, both when it
 -- comes and when it goes.
@@ -37,7 +39,7 @@ local function note(was, old, state)
   local times = tonumber(old and string.match(old, '"times":(%d+)') or '') or 0
   return (string.gsub(ARGV[6], '"times":1', '"times":' .. string.format('%.0f', times + 1), 1))
 end
-for i = 7, #ARGV, 4 do
+for i = 9, #ARGV, 4 do
   local row, state, ident, json = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local cur = redis.call('HGET', KEYS[2], row)
   local gen, answer = 0, 'n'
@@ -54,6 +56,7 @@ for i = 7, #ARGV, 4 do
       gen = gen + 1
       count(name[s], -1)
       if s == 'w' then wait(cur, -1) end
+      if s == 'd' then exhume(KEYS[1], cur) end
       json = noted(json, note(s, retried(cur, at), state))
     end
   else
@@ -66,12 +69,17 @@ for i = 7, #ARGV, 4 do
     count(name[state], 1)
     if state == 'w' then
       wait(value, 1)
+      comes = true
     else
+      if state == 'd' then bury(KEYS[1], value) end
       redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[5], '*', row, value)
     end
   end
   out[#out + 1] = answer .. g
 end
+-- From its first row on, a run has every hash with waiting rows noted.
+if not meta[2] then redis.call('HSET', KEYS[1], 'ages', 1) end
+if comes then redis.call('ZADD', KEYS[6], 'LT', ARGV[8], ARGV[7]) end
 for what, by in pairs(delta) do
   if by ~= 0 then redis.call('HINCRBY', KEYS[1], what, string.format('%.0f', by)) end
 end

@@ -14,6 +14,8 @@ if cur == value then return 'same' end
 redis.call('HSET', KEYS[2], ARGV[1], value)
 local left = redis.call('HINCRBY', KEYS[1], name[s], -1)
 redis.call('HINCRBY', KEYS[1], name[ARGV[3]], 1)
+if s == 'd' then exhume(KEYS[1], cur) end
+if ARGV[3] == 'd' then bury(KEYS[1], value) end
 redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[5], '*', ARGV[1], value)
 if s == 'w' then
   local portal = string.match(cur, '"pid":"([^"]*)"')

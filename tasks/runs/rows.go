@@ -65,6 +65,7 @@ type entry struct {
 	state  byte
 	ident  string
 	json   []byte
+	queued time.Time // of a waiting row; zero: unknown
 }
 
 // Add puts waiting rows into a run, and says for each what stood there. Rows
@@ -78,7 +79,7 @@ func (s *Store) Add(ctx context.Context, run string, rows []Row) ([]Added, error
 		if err != nil {
 			return nil, fmt.Errorf("encode row %d: %w", rows[i].Number, err)
 		}
-		entries[i] = entry{number: rows[i].Number, state: 'w', ident: rows[i].Ident, json: b}
+		entries[i] = entry{number: rows[i].Number, state: 'w', ident: rows[i].Ident, json: b, queued: rows[i].QueuedAt}
 	}
 	return s.add(ctx, run, entries)
 }
@@ -145,16 +146,20 @@ func (s *Store) add(ctx context.Context, run string, entries []entry) ([]Added, 
 }
 
 func (s *Store) addArgs(run string, entries []entry, group []int, note string) ([]string, []any) {
-	largest := 0
-	args := make([]any, 6, 6+4*len(group))
+	now := s.now()
+	largest, oldest := 0, now
+	args := make([]any, 8, 8+4*len(group))
 	for _, at := range group {
 		e := entries[at]
 		largest = max(largest, e.number)
+		if !e.queued.IsZero() && e.queued.Before(oldest) {
+			oldest = e.queued
+		}
 		args = append(args, e.number, string(e.state), e.ident, e.json)
 	}
-	args[0], args[1], args[2], args[3], args[4], args[5] = s.now().UnixMilli(), largest, key(run, "rows:"), ChunkRows, streamLength, note
 	first := entries[group[0]].number
-	return []string{key(run, "meta"), chunkKey(run, first), key(run, "out"), key(run, "photos"), key(run, portalsHash)}, args
+	copy(args, []any{now.UnixMilli(), largest, key(run, "rows:"), ChunkRows, streamLength, note, chunkOf(first), oldest.UnixMilli()})
+	return []string{key(run, "meta"), chunkKey(run, first), key(run, "out"), key(run, "photos"), key(run, portalsHash), key(run, agesSet)}, args
 }
 
 // groupByChunk gathers the indexes of entries that share a hash, in groups

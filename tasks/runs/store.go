@@ -91,6 +91,9 @@ type Info struct {
 	Open   bool
 	MaxRow int
 	Counts Counts
+	// DeadBy are the dead rows by class and code, most first. It leaves out those
+	// that died under a version that did not count them so.
+	DeadBy []CodeCount
 
 	released bool // its photos were given their time to live, after its end
 }
@@ -146,6 +149,9 @@ func (s *Store) Open(ctx context.Context, id string, b Begin) error {
 	if err == nil {
 		err = s.rdb.ZAddNX(ctx, indexKey, redis.Z{Score: float64(now.UnixMilli()), Member: id}).Err()
 	}
+	if err == nil {
+		err = s.rdb.SAdd(ctx, openKey, id).Err()
+	}
 	if err != nil {
 		return fmt.Errorf("open run %s: %w", id, err)
 	}
@@ -182,15 +188,18 @@ var finishScript = redis.NewScript(finishLua)
 // finish ends a run that has nothing left to happen, and sets all its keys to
 // go together. It does nothing to any other run.
 func (s *Store) finish(ctx context.Context, id string) error {
-	keys := []string{key(id, "meta"), key(id, "out"), key(id, "photos"), key(id, portalsHash)}
+	keys := []string{key(id, "meta"), key(id, "out"), key(id, "photos"), key(id, portalsHash), key(id, agesSet)}
 	ended, err := finishScript.Run(ctx, s.rdb, keys, s.now().UnixMilli(), s.ttl.Milliseconds(), key(id, "rows:"), ChunkRows).Int()
 	if err != nil {
 		return fmt.Errorf("end run %s: %w", id, err)
 	}
-	if ended == 1 {
-		return s.releasePhotos(ctx, id)
+	if ended != 1 {
+		return nil
 	}
-	return nil
+	if err := s.noteUnfinished(ctx, nil, []string{id}); err != nil {
+		return err
+	}
+	return s.releasePhotos(ctx, id)
 }
 
 // Get returns a run's state. It returns [ErrUnknownRun] when there is none.
@@ -223,6 +232,7 @@ func (s *Store) info(id string, m map[string]string) Info {
 			Queued: n("queued"), Waiting: n("waiting"), Registered: n("registered"),
 			Dead: n("dead"), Refused: n("refused"), Duplicate: n("duplicate"),
 		},
+		DeadBy: deadBy(m),
 	}
 }
 
@@ -254,15 +264,21 @@ func (s *Store) List(ctx context.Context, limit int) ([]Info, error) {
 
 // Sweep ends runs whose last row finished while nobody was there to notice (a
 // killed worker, a producer that never sealed), finishes what was broken off in
-// ending one, and forgets the ids of runs that have expired. It is safe beside
-// other workers.
+// ending one, forgets the ids of runs that have expired, and notes which are
+// unfinished. It is safe beside other workers.
 func (s *Store) Sweep(ctx context.Context) error {
 	ids, err := s.rdb.ZRange(ctx, indexKey, 0, -1).Result()
 	if err != nil {
 		return fmt.Errorf("sweep runs: %w", err)
 	}
+	var open, ended []string
 	for _, id := range ids {
 		info, err := s.Get(ctx, id)
+		if err == nil && !info.Finished() {
+			open = append(open, id)
+		} else {
+			ended = append(ended, id)
+		}
 		switch {
 		case errors.Is(err, ErrUnknownRun):
 			// An id stands in the index a moment before or after its run:
@@ -278,7 +294,7 @@ func (s *Store) Sweep(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return s.noteUnfinished(ctx, open, ended)
 }
 
 func (s *Store) forget(ctx context.Context, id, before string) error {

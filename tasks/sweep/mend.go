@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strconv"
 
 	"github.com/hibiken/asynq"
@@ -262,5 +263,24 @@ func (p *pass) end(ctx context.Context, s suspectRow, kind string, o runs.Outcom
 	if err != nil || !ended {
 		return "", err
 	}
+	p.meter.Outcome(&o)
+	p.logOutcome(ctx, s.run, kind, &o)
 	return kind, nil
+}
+
+// logOutcome writes the line that the handler writes for the rows it ends.
+func (p *pass) logOutcome(ctx context.Context, run, kind string, o *runs.Outcome) {
+	attrs := []slog.Attr{
+		slog.String("run", run), slog.Int("row", o.Row), slog.String("portal", o.Portal), slog.String("code", o.Code),
+		slog.String("status", string(o.Status)), slog.Int("attempts", o.Attempts), slog.String("mended", kind),
+	}
+	switch {
+	case o.Error != nil:
+		attrs = append(attrs, slog.String("class", o.Class), slog.String("error", o.Error.Code), slog.String("description", o.Error.Description))
+	case o.Of != nil:
+		attrs = append(attrs, slog.String("of_run", o.Of.Run), slog.Int("of_row", o.Of.Row))
+	default:
+		attrs = append(attrs, slog.Int64("bot_id", o.BotID), slog.String("how", o.How))
+	}
+	p.log.LogAttrs(ctx, slog.LevelInfo, "outcome", attrs...)
 }

@@ -92,7 +92,9 @@ func TestAnArchivedTaskEndsItsRow(t *testing.T) {
 		if o.Status != runs.StatusDead || o.Class != ClassOperator || o.Error.Code != CodeArchived || len(o.Bot) == 0 || o.QueuedAt.IsZero() {
 			t.Errorf("%+v", o)
 		}
-		w.pass(nil)
+		if w.pass(nil); len(w.meter.ended) != 1 || w.meter.ended[0].Error.Code != CodeArchived {
+			t.Errorf("the meter heard of %+v", w.meter.ended)
+		}
 		// A second thought: run again from the dashboard.
 		must(t, w.inspector.RunTask(queue, id("p0", "helper")))
 		stop := w.work()

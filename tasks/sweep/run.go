@@ -85,6 +85,9 @@ type rhythm struct {
 	full  time.Time // when everything was last looked at, or tried to be
 	quick time.Time // when the cheap part was
 	hint  bool
+	// once more after the pass that a new server brings: writes meant for the one
+	// before it are repeated for half a minute.
+	again bool
 }
 
 // due returns what is to be done now, or nil.
@@ -102,6 +105,14 @@ func (r *rhythm) due(ctx context.Context) (part, error) {
 		return nil, fmt.Errorf("look for a hint: %w", err)
 	}
 	r.hint = r.hint || err == nil
+	replaced, err := r.replaced(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if replaced {
+		r.log.InfoContext(ctx, "Redis has started anew, or another server has taken its place: all rows are looked at")
+	}
+	r.hint, r.again = r.hint || replaced, r.again || replaced
 	since := now.Sub(r.full)
 	switch {
 	case since >= r.every || since < 0 || r.hint && since >= r.quickly:
@@ -125,6 +136,7 @@ func (r *rhythm) everything(ctx context.Context, p *pass) error {
 	if err := r.redis.Set(ctx, lastKey, began.UnixMilli(), 0).Err(); err != nil {
 		return fmt.Errorf("note when the sweeper passed: %w", err)
 	}
+	r.hint, r.again = r.hint || r.again, false
 	return nil
 }
 

@@ -31,14 +31,18 @@ type Requeuer interface {
 	Requeue(ctx context.Context, run string, row runs.Row, p portals.Portal) error
 }
 
-// Meter hears of what was mended. It must not block.
+// Meter hears of what was mended, and of the rows that were given their end. It
+// must not block.
 type Meter interface {
 	Mended(kind string, n int)
+	Outcome(o *runs.Outcome)
 }
 
 type unmetered struct{}
 
 func (unmetered) Mended(string, int) {}
+
+func (unmetered) Outcome(*runs.Outcome) {}
 
 // Config of a Sweeper. The first five fields are needed.
 type Config struct {

@@ -64,6 +64,13 @@ func (d *directory) remove(name string) {
 type counter struct {
 	mu     sync.Mutex
 	mended map[string]int
+	ended  []runs.Outcome
+}
+
+func (c *counter) Outcome(o *runs.Outcome) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ended = append(c.ended, *o)
 }
 
 func (c *counter) Mended(kind string, n int) {

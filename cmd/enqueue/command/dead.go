@@ -41,9 +41,6 @@ needs no file: retry queues the rows again as they are.`,
 		},
 	}
 	cmd.AddCommand(newDeadList(a), newDeadExport(a), newDeadRetry(a))
-	for _, c := range cmd.Commands() {
-		c.Long += "\n\n" + exitHelp
-	}
 	return cmd
 }
 
@@ -63,9 +60,9 @@ func deadClasses() []string {
 
 func (f *deadFilter) add(cmd *cobra.Command) {
 	p := cmd.Flags()
-	p.StringSliceVar(&f.codes, "code", nil, "only rows with one of these error codes, in any case: NAME_ERROR,PORTAL_SILENT")
-	p.StringSliceVar(&f.classes, "class", nil, "only rows with an error of one of these classes: "+strings.Join(deadClasses(), ", "))
-	p.StringSliceVar(&f.portals, "portal", nil, "only rows of these portals, under whatever name they were submitted: acme.bitrix24.ru,beta.bitrix24.ru")
+	p.StringSliceVar(&f.codes, "code", nil, "only rows with one of these error `CODES`, in any case: NAME_ERROR,PORTAL_SILENT")
+	p.StringSliceVar(&f.classes, "class", nil, "only rows with an error of one of these `CLASSES`: "+strings.Join(deadClasses(), ", "))
+	p.StringSliceVar(&f.portals, "portal", nil, "only rows of these `PORTALS`, under whatever name they were submitted: acme.bitrix24.ru,beta.bitrix24.ru")
 }
 
 // check makes the choices comparable, and refuses one of nothing.

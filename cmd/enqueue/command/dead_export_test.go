@@ -263,7 +263,7 @@ func TestExportsThatCannotBe(t *testing.T) {
 	}
 	defer func() { _ = w.Close() }()
 	var errs bytes.Buffer
-	code := run(t.Context(), []string{"dead", "export", deadRun}, g.environ, stdio{strings.NewReader(""), w, &errs})
+	code := Options{}.run(t.Context(), []string{"dead", "export", deadRun}, g.environ, stdio{strings.NewReader(""), w, &errs})
 	if code != exitFailed || !strings.Contains(errs.String(), "broken pipe") {
 		t.Errorf("exit status %d: %s", code, errs.String())
 	}

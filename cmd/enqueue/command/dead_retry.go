@@ -60,9 +60,9 @@ Ctrl-C stops between two rows; the same command goes on with those still dead.`,
 		},
 	}
 	f.add(cmd)
-	cmd.Flags().Float64Var(&f.rps, "rps", retryRate, "rows queued again per second; 0: as fast as they can be")
-	cmd.Flags().StringVar(&f.reason, "reason", "", "why, to be kept with each row")
-	cmd.Flags().BoolVar(&f.yes, "yes", false, "do not ask")
+	cmd.Flags().Float64Var(&f.rps, "rps", retryRate, "`N` rows are queued again per second; 0: as fast as they can be")
+	cmd.Flags().StringVar(&f.reason, "reason", "", "a `TEXT` to be kept with each row: why")
+	cmd.Flags().BoolVar(&f.yes, "yes", false, "do not ask, which is needed where nobody can be asked: without a terminal")
 	return cmd
 }
 
@@ -100,6 +100,11 @@ func (a *app) retryDead(ctx context.Context, cfg config.Config, base *engine.Bas
 	if err := a.confirm(ctx, fmt.Sprintf("Queue %s again%s?", report.Counted(t.rows, "dead row"), took), f.yes); err != nil {
 		return err
 	}
+	endTracing, err := a.trace(ctx, cfg, base)
+	if err != nil {
+		return err
+	}
+	defer endTracing()
 	r := newRetrying(a, cfg, base, run, f)
 	// The run stays open while rows come, or it would end with the last one
 	// queued so far.

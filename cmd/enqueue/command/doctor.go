@@ -27,9 +27,10 @@ func newDoctor(a *app) *cobra.Command {
 		Short: "Look over Redis, clocks, keys, queues and workers, and say what is wrong",
 		Long: `Look over what botfleet stands on: Redis (version, persistence, eviction, memory,
 the way there), the clocks, the keys that seal credentials, the queues and who
-works on them, the tokens that rows wait for, and what the sweeper has had to mend. Nothing is changed.
+works on them, the tokens that rows wait for, and what the sweeper has had to mend. Nothing is
+changed.
 
-Each line is ok, a warning, or wrong. Exit status 2 when something is wrong.`,
+Each line is ok, a warning, or wrong.`,
 		Example: "  enqueue doctor\n  enqueue doctor --format json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -20,7 +20,7 @@ import (
 // command runs enqueue, and returns its exit status and output.
 func command(ctx context.Context, environ []string, args ...string) (code int, out, errs string) {
 	var stdout, stderr bytes.Buffer
-	code = run(ctx, args, environ, stdio{strings.NewReader(""), &stdout, &stderr})
+	code = Options{}.run(ctx, args, environ, stdio{strings.NewReader(""), &stdout, &stderr})
 	return code, stdout.String(), stderr.String()
 }
 

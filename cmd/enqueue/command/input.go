@@ -34,10 +34,10 @@ type inputFlags struct {
 
 func (f *inputFlags) add(cmd *cobra.Command) {
 	p := cmd.Flags()
-	p.StringVar(&f.portals, "portals", "", "file of portals and how to sign in to them (CSV or JSON Lines); they are stored, sealed, in Redis")
-	p.StringVar(&f.bot, "bot", "", "file of one bot (JSON), to be registered on every known portal, instead of FILE")
-	p.StringVar(&f.format, "input-format", "", "jsonl, json or csv, where the name of FILE does not tell")
-	p.StringVar(&f.existing, "on-existing", string(runs.Keep), "bots that a portal has already: keep (leave them as they are), update (those of the same application are brought up to date, others are dead) or fail (dead)")
+	p.StringVar(&f.portals, "portals", "", "a `FILE` of portals and how to sign in to them (CSV or JSON Lines); they are stored, sealed, in Redis (check stores nothing). Without it: the portals stored there")
+	p.StringVar(&f.bot, "bot", "", "a `FILE` with one bot (JSON) for every known portal, instead of rows")
+	p.StringVar(&f.format, "input-format", "", "`FORMAT` of the rows: jsonl, json or csv, where the name of their file does not tell")
+	p.StringVar(&f.existing, "on-existing", string(runs.Keep), "`WHAT` to do about bots that a portal has already: keep (leave them as they are), update (those of the same application are brought up to date, others are dead) or fail (dead)")
 	p.BoolVar(&f.skipInvalid, "skip-invalid", false, "queue the valid rows, and report the others as refused")
 }
 

@@ -15,15 +15,17 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"botfleet/cmd/internal/completion"
 )
 
 // Main is the whole process: it returns the exit status.
-func Main() int {
+func Main(o Options) int {
 	// A reader that has gone is an error of a write, not the end of a process
 	// that still has requests on their way.
 	signal.Ignore(syscall.SIGPIPE)
 	ctx, stop := interruptible()
-	code := run(ctx, os.Args[1:], os.Environ(), stdio{os.Stdin, os.Stdout, os.Stderr})
+	code := o.run(ctx, os.Args[1:], os.Environ(), stdio{os.Stdin, os.Stdout, os.Stderr})
 	stop()
 	return code
 }
@@ -94,9 +96,10 @@ func (e *exitError) Error() string {
 func (e *exitError) Unwrap() error { return e.err }
 
 // run is the command, without its process.
-func run(ctx context.Context, args, environ []string, std stdio) int {
-	root := newRoot(environ, std) //nolint:contextcheck // the commands take theirs from ExecuteContext
+func (o Options) run(ctx context.Context, args, environ []string, std stdio) int {
+	root := newRoot(o, environ, std) //nolint:contextcheck // the commands take theirs from ExecuteContext
 	root.SetArgs(args)
+	completion.Prepare(root, args)
 	understood := false // the command line
 	root.PersistentPreRun = func(*cobra.Command, []string) { understood = true }
 	cmd, err := root.ExecuteContextC(ctx)

@@ -4,7 +4,6 @@ package command
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -122,33 +121,3 @@ func (h *holdOf) words() string {
 
 // day is a time as people read it.
 func day(t time.Time) string { return t.Local().Format("2006-01-02 15:04") }
-
-// completePortals offers the hosts of stored portals to the shell.
-func (a *app) completePortals(cmd *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
-	ctx, cancel := context.WithTimeout(cmd.Context(), completeWithin)
-	defer cancel()
-	var names []string
-	err := a.withBase(ctx, func(_ config.Config, base *engine.Base) error {
-		return base.Registry.Each(ctx, func(p portals.Portal) error {
-			if !strings.HasPrefix(p.Name, strings.ToLower(begun)) {
-				return nil
-			}
-			if names = append(names, p.Name); len(names) == completeMost {
-				return errEnough
-			}
-			return nil
-		})
-	})
-	if err != nil && !errors.Is(err, errEnough) {
-		return nil, cobra.ShellCompDirectiveNoFileComp // a shell has no place for the reason
-	}
-	return names, cobra.ShellCompDirectiveNoFileComp
-}
-
-// errEnough ends a search that has found enough.
-var errEnough = errors.New("enough portals found")
-
-const (
-	completeWithin = 2 * time.Second
-	completeMost   = 100
-)

@@ -52,8 +52,7 @@ A webhook that works, but brings no CLIENT_ID, is only warned of: rows must brin
 one.
 
 ` + portalsCheckExitHelp,
-		Example:           "  enqueue portals check\n  enqueue portals check --state held --release\n  enqueue portals check --portals portals.csv\n  enqueue portals check --format json | jq -r '.[] | select(.fine | not) | .portal'",
-		ValidArgsFunction: a.completePortals,
+		Example: "  enqueue portals check\n  enqueue portals check --state held --release\n  enqueue portals check --portals portals.csv\n  enqueue portals check --format json | jq -r '.[] | select(.fine | not) | .portal'",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, err := a.config()
 			if err != nil {
@@ -66,9 +65,9 @@ one.
 		},
 	}
 	p := cmd.Flags()
-	p.StringVar(&f.file, "portals", "", "check the portals of this file (CSV or JSON Lines), without storing them")
-	p.StringSliceVar(&f.states, "state", nil, "only these: active, held, gone")
-	p.IntVar(&f.parallel, "parallel", 32, "portals asked at once, 1 to 256")
+	p.StringVar(&f.file, "portals", "", "check the portals of this `FILE` (CSV or JSON Lines), without storing them")
+	p.StringSliceVar(&f.states, "state", nil, "only portals in one of these `STATES`: active, held, gone")
+	p.IntVar(&f.parallel, "parallel", 32, "`N` portals are asked at once, 1 to 256")
 	p.DurationVar(&f.timeout, "timeout", 20*time.Second, "how long the check of a portal may take, waiting for its limits and its token included")
 	p.BoolVar(&f.release, "release", false, "release the held portals that work, but for those that an operator holds")
 	return cmd

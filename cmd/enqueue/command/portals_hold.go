@@ -29,9 +29,8 @@ import of new credentials. Their rows wait, HOLD_TTL at most (24 h), and are dea
 after that. Refreshed tokens do not end such a hold, nor does check --release.
 
 ` + portalsExitHelp,
-		Example:           `  enqueue portals hold acme.bitrix24.ru --reason "the customer asked us to stop, ticket 4711"`,
-		Args:              cobra.MinimumNArgs(1),
-		ValidArgsFunction: a.completePortals,
+		Example: `  enqueue portals hold acme.bitrix24.ru --reason "the customer asked us to stop, ticket 4711"`,
+		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if strings.TrimSpace(reason) == "" {
 				return &usageError{"--reason TEXT is needed: others will want to know why"}
@@ -41,7 +40,7 @@ after that. Refreshed tokens do not end such a hold, nor does check --release.
 			})
 		},
 	}
-	cmd.Flags().StringVar(&reason, "reason", "", "why, for those who look at it later (needed)")
+	cmd.Flags().StringVar(&reason, "reason", "", "a `TEXT` for those who look at it later: why (needed)")
 	return cmd
 }
 
@@ -55,8 +54,7 @@ with the first request that it refuses; enqueue portals check --release releases
 only those that work.
 
 ` + portalsExitHelp,
-		Example:           "  enqueue portals release acme.bitrix24.ru\n  enqueue portals release --all --yes",
-		ValidArgsFunction: a.completePortals,
+		Example: "  enqueue portals release acme.bitrix24.ru\n  enqueue portals release --all --yes",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if all == (len(args) > 0) {
 				return &usageError{"name the portals to release, or say --all"}

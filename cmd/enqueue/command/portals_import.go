@@ -43,7 +43,7 @@ overwrite what was refreshed since, so the same file may be imported again.
 			return a.portalsImport(cmd.Context(), cfg, args[0], format)
 		},
 	}
-	cmd.Flags().StringVar(&format, "input-format", "", "csv, jsonl or json, for standard input")
+	cmd.Flags().StringVar(&format, "input-format", "", "`FORMAT` of standard input: csv, jsonl or json")
 	return cmd
 }
 

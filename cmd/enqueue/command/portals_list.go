@@ -44,7 +44,7 @@ their rows. No credential is shown, and SECRETS_KEY is not needed.
 			})
 		},
 	}
-	cmd.Flags().StringSliceVar(&only, "state", nil, "only these: active, held, gone")
+	cmd.Flags().StringSliceVar(&only, "state", nil, "only portals in one of these `STATES`: active, held, gone")
 	return cmd
 }
 

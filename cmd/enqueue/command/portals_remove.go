@@ -29,9 +29,8 @@ When rows wait for one of them nothing is removed, unless --yes says so: those
 rows end as dead (PORTAL_UNKNOWN).
 
 ` + portalsExitHelp,
-		Example:           "  enqueue portals remove acme.bitrix24.ru\n  enqueue portals list --state gone --format json | jq -r '.[].id' | xargs enqueue portals remove",
-		Args:              cobra.MinimumNArgs(1),
-		ValidArgsFunction: a.completePortals,
+		Example: "  enqueue portals remove acme.bitrix24.ru\n  enqueue portals list --state gone --format json | jq -r '.[].id' | xargs enqueue portals remove",
+		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withBase(cmd.Context(), func(_ config.Config, base *engine.Base) error {
 				return a.portalsRemove(cmd.Context(), base, args, yes)

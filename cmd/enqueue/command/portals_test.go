@@ -197,7 +197,7 @@ func TestImportFromStandardInput(t *testing.T) {
 	r := withPortals(t)
 	line := `{"portal":"acme.bitrix24.ru","webhook":"https://acme.bitrix24.ru/rest/1/` + hookSecret + `/"}`
 	var out, errs strings.Builder
-	code := run(t.Context(), []string{"portals", "import", "-", "--input-format", "jsonl", "--format", "table"}, r.environ, stdio{strings.NewReader(line), &out, &errs})
+	code := Options{}.run(t.Context(), []string{"portals", "import", "-", "--input-format", "jsonl", "--format", "table"}, r.environ, stdio{strings.NewReader(line), &out, &errs})
 	if code != exitDone || !strings.HasPrefix(out.String(), "ADDED") {
 		t.Errorf("%d: %s%s", code, out.String(), errs.String())
 	}

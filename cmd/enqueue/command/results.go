@@ -20,9 +20,14 @@ func newResults(a *app) *cobra.Command {
 	var only []string
 	var follow bool
 	cmd := &cobra.Command{
-		Use:     "results RUN",
-		Short:   "Write the outcomes of a run's rows",
-		Example: "  enqueue results RUN --only dead,refused --format csv --output failed.csv",
+		Use:   "results RUN",
+		Short: "Write the outcomes of a run's rows",
+		Long: `Write one result for each row of a run that has its outcome: registered with its
+BOT_ID, dead with its error, refused with all problems, or duplicate of which row.
+Rows that still wait have none; --follow waits for them. RUN is the id that submit
+has printed; enqueue status lists those there are. Results are kept RESULT_TTL
+after the run's end. Results that an output file has already are replaced.`,
+		Example: "  enqueue results RUN --only dead,refused --format csv --output failed.csv\n  enqueue results RUN --follow | jq -r 'select(.status==\"registered\").bot_id'",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			keep, err := statuses(only)
@@ -41,8 +46,8 @@ func newResults(a *app) *cobra.Command {
 			return a.writeResults(cmd.Context(), base.Runs, args[0], keep, follow)
 		},
 	}
-	cmd.Flags().StringSliceVar(&only, "only", nil, "only these: registered, dead, refused, duplicate")
-	cmd.Flags().BoolVar(&follow, "follow", false, "go on until the run has finished")
+	cmd.Flags().StringSliceVar(&only, "only", nil, "only rows with one of these `STATUSES`: registered, dead, refused, duplicate")
+	cmd.Flags().BoolVar(&follow, "follow", false, "wait for rows without an outcome, and write each as it comes, until the run has finished")
 	return cmd
 }
 

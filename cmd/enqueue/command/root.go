@@ -11,20 +11,15 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"botfleet/cmd/internal/completion"
 	"botfleet/cmd/internal/config"
 	"botfleet/cmd/internal/redisconn"
 	"botfleet/cmd/internal/version"
 )
 
-const exitHelp = `Exit status:
-  0    every row is registered (check: every row is valid; submit: every row is queued)
-  1    it could not be done: usage, connection, configuration
-  2    done, but rows were refused or are dead
-  3    the input was refused, and nothing was queued
-  130  interrupted`
-
 // app is what a command works with.
 type app struct {
+	options Options
 	environ []string
 	std     stdio
 	flags   config.Flags
@@ -39,18 +34,26 @@ type common struct {
 	noColor bool
 }
 
-func newRoot(environ []string, std stdio) *cobra.Command {
-	a := &app{environ: environ, std: std}
+func newRoot(o Options, environ []string, std stdio) *cobra.Command {
+	a := &app{options: o, environ: environ, std: std}
 	root := &cobra.Command{
 		Use:   "enqueue",
 		Short: "Register Bitrix24 chat bots in bulk",
 		Long: `Register Bitrix24 chat bots in bulk, from a file of rows, over many portals.
 
+run does everything in one process. submit, status, results and dead are for rows
+that workers register (see worker --help), which share a Redis with this command;
+portals and doctor look after what is in it. Data goes to standard output or
+--output, everything else to standard error.
+
 ` + exitHelp + `
 
 Environment (a flag of the same name beats it):
 ` + config.Help(),
-		Version:       version.String(),
+		Example: `  enqueue run --sandbox                                      # try it: nothing leaves the machine
+  enqueue check --portals portals.csv bots.csv               # what is wrong with the rows, and how long they take
+  enqueue run --portals portals.csv --output out.jsonl bots.csv`,
+		Version:       version.Long(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
@@ -58,17 +61,16 @@ Environment (a flag of the same name beats it):
 	root.SetOut(std.out)
 	root.SetErr(std.err)
 	p := root.PersistentFlags()
-	p.StringVar(&a.common.output, "output", "", "write results to this file; the same command again takes it up")
-	p.StringVar(&a.common.format, "format", "", "jsonl, json, csv or table (default: table on a terminal, jsonl elsewhere; a file: by its name)")
+	p.StringVar(&a.common.output, "output", "", "a `FILE` for the results, instead of standard output; run takes up what an earlier run has written there")
+	p.StringVar(&a.common.format, "format", "", "the `FORMAT` of the results: jsonl, json, csv or table (default: table on a terminal, jsonl elsewhere; a file: by its name)")
 	p.BoolVar(&a.common.quiet, "quiet", false, "show no progress")
 	p.BoolVar(&a.common.noColor, "no-color", false, "no colours (also NO_COLOR)")
 	a.flags = config.AddFlags(p)
 	// The settings are in the table above; as flags they would bury the rest.
 	config.HideFlags(p)
-	root.AddCommand(newRun(a), newCheck(a), newSubmit(a), newStatus(a), newResults(a), newDead(a), newPortals(a), newDoctor(a))
-	for _, c := range root.Commands() {
-		c.Long += "\n\n" + exitHelp
-	}
+	root.AddCommand(newRun(a), newCheck(a), newSubmit(a), newStatus(a), newResults(a), newDead(a), newPortals(a), newDoctor(a), completion.Command("enqueue"))
+	a.complete(root)
+	explainExits(root)
 	return root
 }
 

@@ -155,7 +155,11 @@ func (j *job) open(ctx context.Context, args []string) error {
 		return err
 	}
 	j.closers = append(j.closers, func() { _ = j.base.Close() })
-	return nil
+	endTracing, err := j.app.trace(ctx, j.cfg, j.base)
+	if err == nil {
+		j.closers = append(j.closers, endTracing)
+	}
+	return err
 }
 
 // close undoes open, the other way round.

@@ -24,8 +24,8 @@ func newStatus(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "status [RUN]",
 		Short: "Show runs, or one run: counts, rate, what waits and for what",
-		Long: `Show the newest runs, or one run: its counts, how fast it is, what its waiting
-rows wait for, and when it will be done: by the limits of its portals and what
+		Long: `Show the newest runs, or one run: its counts, what its dead rows died of, how
+fast it is, what its waiting rows wait for, and when it will be done: by the limits of its portals and what
 they are doing now, or, where no limit binds, at the pace of late. It says which
 limit binds on which portal. Rows of portals that are held or do not answer have
 no such time; the portals are named, with since when and why. Nor have rows of
@@ -65,11 +65,19 @@ type runStatus struct {
 	Refused    int       `json:"refused"`
 	Duplicate  int       `json:"duplicate"`
 	Waiting    int       `json:"waiting"`
+	DeadBy     []deadBy  `json:"dead_by,omitempty"` // most first
 	// What follows is given for one run only, while rows of it wait.
 	Rate     float64        `json:"rows_per_second,omitempty"`
 	WaitsFor map[string]int `json:"waits_for,omitempty"`
 	Sampled  bool           `json:"waits_for_is_a_sample,omitempty"`
 	*etaStatus
+}
+
+// deadBy is how many rows died of one error.
+type deadBy struct {
+	Class string `json:"class,omitempty"`
+	Code  string `json:"code"`
+	Rows  int    `json:"rows"`
 }
 
 func statusOf(i runs.Info) runStatus {
@@ -81,9 +89,14 @@ func statusOf(i runs.Info) runStatus {
 		state = "done"
 	}
 	c := i.Counts
+	causes := make([]deadBy, len(i.DeadBy))
+	for n, by := range i.DeadBy {
+		causes[n] = deadBy{Class: by.Class, Code: by.Code, Rows: by.Rows}
+	}
 	return runStatus{
 		Run: i.ID, Label: i.Label, State: state, Created: i.Created.UTC(), Queued: c.Queued, Registered: c.Registered,
 		Dead: c.Dead, Refused: c.Refused, Duplicate: c.Duplicate, Waiting: c.Waiting,
+		DeadBy: causes,
 	}
 }
 
@@ -173,6 +186,13 @@ func (a *app) printRun(w io.Writer, s runStatus) {
 	_, _ = fmt.Fprintf(w, "run %s (%s), %s, begun %s\n", s.Run, report.Clean(s.Label), s.State, s.Created.Local().Format("2006-01-02 15:04:05"))
 	_, _ = fmt.Fprintf(w, "%s queued: %s registered, %s dead, %s refused, %s duplicate, %s waiting\n", report.Count(s.Queued),
 		report.Count(s.Registered), report.Count(s.Dead), report.Count(s.Refused), report.Count(s.Duplicate), report.Count(s.Waiting))
+	for _, by := range s.DeadBy {
+		class := ""
+		if by.Class != "" {
+			class = " (" + by.Class + ")"
+		}
+		_, _ = fmt.Fprintf(w, "  %s dead of %s%s\n", report.Count(by.Rows), report.Clean(by.Code), report.Clean(class))
+	}
 	if s.etaStatus != nil {
 		s.print(w, s.Rate, time.Now())
 	}

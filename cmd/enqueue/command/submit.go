@@ -49,7 +49,7 @@ FILE queues what is missing, and nothing twice.`,
 		},
 	}
 	f.add(cmd)
-	cmd.Flags().StringVar(&f.run, "run", "", "go on with this run")
+	cmd.Flags().StringVar(&f.run, "run", "", "go on with the run of this `ID`: what is missing of it is queued, and rows exported with enqueue dead export take the place of their outcomes")
 	cmd.Flags().BoolVar(&f.wait, "wait", false, "follow the run to its end, and write its results")
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "only check, as the check command does")
 	return cmd
@@ -69,6 +69,11 @@ func (a *app) submit(ctx context.Context, cfg config.Config, f *submitFlags, arg
 		return err
 	}
 	defer func() { _ = base.Close() }()
+	endTracing, err := a.trace(ctx, cfg, base)
+	if err != nil {
+		return err
+	}
+	defer endTracing()
 	if err := mayBegin(ctx, base, f.run, wish); err != nil {
 		return err
 	}

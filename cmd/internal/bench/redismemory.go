@@ -1,5 +1,5 @@
 // What rows take in Redis: while they wait, when they have their outcome, and
-// with a photo that many share.
+// with a photo that many share; and what portals take.
 
 package main
 
@@ -41,11 +41,14 @@ const (
 type footprint struct {
 	used         int64 // all that Redis uses, by its own account
 	tasks, runs  int64 // asynq's keys, and those of runs
+	portals      int64 // the registry
+	gates        int64 // limits of portals that were called lately
 	photos, rest int64
 	photoCount   int
 }
 
-// redisMemory measures bytes a row: rows of b.rows, as usual ones are.
+// redisMemory measures bytes a row, of b.rows as usual ones are, and bytes a portal,
+// of as many.
 func (b *bench) redisMemory(ctx context.Context) ([]figure, error) {
 	waiting, registered, err := b.rowsInRedis(ctx)
 	if err != nil {
@@ -59,12 +62,17 @@ func (b *bench) redisMemory(ctx context.Context) ([]figure, error) {
 	if err != nil {
 		return nil, err
 	}
+	stored, err := b.portalsInRedis(ctx)
+	if err != nil {
+		return nil, err
+	}
 	row := func(what string, f footprint) figure {
 		n := int64(b.rows)
 		return figure{what: "Redis memory, " + what, value: fmt.Sprintf("%d B a row: %d in its run, %d as a task (%d B a row by INFO; %d rows)",
 			(f.runs+f.tasks)/n, f.runs/n, f.tasks/n, f.used/n, n)}
 	}
-	return []figure{row("waiting rows", waiting), row("registered rows, tasks retained", registered), row("dead rows, without tasks", dead), photo}, nil
+	rows := []figure{row("waiting rows", waiting), row("registered rows, tasks retained", registered), row("dead rows, without tasks", dead), photo}
+	return append(rows, stored...), nil
 }
 
 // rowsInRedis measures rows that wait, and the same rows when a worker has
@@ -282,6 +290,10 @@ func (f *footprint) add(key string, bytes int64) {
 		if strings.HasSuffix(key, ":data") {
 			f.photoCount++
 		}
+	case strings.HasPrefix(key, "botfleet:{portals}:"):
+		f.portals += bytes
+	case isGate(key):
+		f.gates += bytes
 	default:
 		f.rest += bytes
 	}

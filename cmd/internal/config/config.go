@@ -15,6 +15,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/caarlos0/env/v11"
 	"github.com/spf13/pflag"
@@ -40,7 +42,9 @@ type Config struct {
 	HoldTTL        time.Duration `env:"HOLD_TTL" envDefault:"24h" help:"how long rows wait for a held portal before they are dead (enqueue run: 0)"`
 	ResultTTL      time.Duration `env:"RESULT_TTL" envDefault:"168h" help:"how long a run and its results are kept after its end"`
 	Shutdown       time.Duration `env:"SHUTDOWN_TIMEOUT" envDefault:"75s" help:"longest that a worker takes to stop"`
-	HTTPAddr       string        `env:"HTTP_ADDR" envDefault:"127.0.0.1:8080" help:"where the worker serves /healthz, /readyz and /metrics"`
+	HTTPAddr       string        `env:"HTTP_ADDR" envDefault:"127.0.0.1:8080" help:"where the worker serves its pages: / (runs and portals), /dashboard/ (the queue), /healthz, /readyz and /metrics"`
+	DashboardUser  string        `env:"DASHBOARD_USER" help:"who may open / and /dashboard/; needed where HTTP_ADDR is not a loopback address"`
+	DashPassword   string        `json:"-" env:"DASHBOARD_PASSWORD" help:"the password of DASHBOARD_USER, at least 12 characters" secret:"true"`
 	SecretsKey     string        `json:"-" env:"SECRETS_KEY" help:"base64 of 32 bytes that seals credentials in Redis; several, comma-separated: the first seals, all open" secret:"true"`
 	ClientID       string        `env:"BITRIX_CLIENT_ID" help:"the application's id: with its secret, expired OAuth tokens are refreshed"`
 	ClientSecret   string        `json:"-" env:"BITRIX_CLIENT_SECRET" help:"the application's secret; it goes to the authorization server only" secret:"true"`
@@ -54,11 +58,12 @@ type Config struct {
 
 	// Given holds the names of the variables that the user has set.
 	Given map[string]bool `env:"-"`
-	// AppSecret, Keys and Endpoints are BITRIX_CLIENT_SECRET, SECRETS_KEY and
-	// ALLOW_INSECURE_PORTALS, read.
-	AppSecret bitrix.Secret    `env:"-"`
-	Keys      portals.Keyring  `env:"-"`
-	Endpoints bitrix.Endpoints `env:"-"`
+	// AppSecret, DashboardPassword, Keys and Endpoints are BITRIX_CLIENT_SECRET,
+	// DASHBOARD_PASSWORD, SECRETS_KEY and ALLOW_INSECURE_PORTALS, read.
+	AppSecret         bitrix.Secret    `env:"-"`
+	DashboardPassword bitrix.Secret    `env:"-"`
+	Keys              portals.Keyring  `env:"-"`
+	Endpoints         bitrix.Endpoints `env:"-"`
 }
 
 // String names the settings that were given, and shows no value: REDIS_URL may
@@ -199,6 +204,7 @@ func (c *Config) check(unread map[string]bool) []error {
 		must(err == nil, "INSTALL_ADDR", c.InstallAddr, "it is host:port, such as 0.0.0.0:8443")
 	}
 	bad = append(bad, c.checkApplication()...)
+	bad = append(bad, c.checkDashboard()...)
 
 	if _, err := redisconn.Parse(c.RedisURL); err != nil {
 		bad = append(bad, err) // it names the variable
@@ -222,6 +228,31 @@ func (c *Config) checkApplication() (bad []error) {
 		bad = append(bad, errors.New("BITRIX_CLIENT_SECRET: is missing beside BITRIX_CLIENT_ID: the authorization server wants both"))
 	case c.ClientID == "" && c.ClientSecret != "":
 		bad = append(bad, errors.New("BITRIX_CLIENT_ID: is missing beside BITRIX_CLIENT_SECRET: the authorization server wants both"))
+	}
+	return bad
+}
+
+// minPassword is the least length of the dashboard's password, in characters.
+// Wrong guesses are slowed down; this is for those who have the time.
+const minPassword = 12
+
+// checkDashboard returns what is wrong with the dashboard's user and password.
+func (c *Config) checkDashboard() (bad []error) {
+	c.DashboardPassword = bitrix.NewSecret(c.DashPassword)
+	control := func(s string) bool { return strings.ContainsFunc(s, unicode.IsControl) }
+	switch {
+	case c.DashboardUser != "" && c.DashPassword == "":
+		bad = append(bad, errors.New("DASHBOARD_PASSWORD: is missing beside DASHBOARD_USER"))
+	case c.DashboardUser == "" && c.DashPassword != "":
+		bad = append(bad, errors.New("DASHBOARD_USER: is missing beside DASHBOARD_PASSWORD"))
+	case strings.Contains(c.DashboardUser, ":") || control(c.DashboardUser):
+		bad = append(bad, errors.New("DASHBOARD_USER: a browser cannot send a name with a colon or a control character in it"))
+	}
+	if c.DashPassword != "" && utf8.RuneCountInString(c.DashPassword) < minPassword {
+		bad = append(bad, fmt.Errorf("DASHBOARD_PASSWORD: is shorter than %d characters", minPassword))
+	}
+	if control(c.DashPassword) {
+		bad = append(bad, errors.New("DASHBOARD_PASSWORD: has a control character in it, perhaps the end of a line"))
 	}
 	return bad
 }

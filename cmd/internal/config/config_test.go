@@ -59,3 +59,25 @@ func TestAnEmptyValueIsNone(t *testing.T) {
 		t.Errorf("given: %v", c.Given)
 	}
 }
+
+func TestTheDashboardsUserAndPassword(t *testing.T) {
+	for _, c := range []struct{ name, user, password, want string }{
+		{"both", "ops", "open sesame 77", ""},
+		{"neither", "", "", ""},
+		{"just long enough", "ops", "пароль-двена", ""},
+		{"no password", "ops", "", "DASHBOARD_PASSWORD: is missing beside DASHBOARD_USER"},
+		{"no user", "", "open sesame 77", "DASHBOARD_USER: is missing beside DASHBOARD_PASSWORD"},
+		{"short", "ops", "sesame-7777", "DASHBOARD_PASSWORD: is shorter than 12 characters"},
+		{"a colon", "o:ps", "open sesame 77", "DASHBOARD_USER: a browser cannot send a name with a colon or a control character in it"},
+		{"a file's last line", "ops", "open sesame 77\n", "DASHBOARD_PASSWORD: has a control character in it, perhaps the end of a line"},
+	} {
+		_, err := Load([]string{"DASHBOARD_USER=" + c.user, "DASHBOARD_PASSWORD=" + c.password}, Flags{})
+		got := ""
+		if err != nil {
+			got = err.Error()
+		}
+		if got != c.want {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+}

@@ -18,7 +18,7 @@ import (
 
 func TestSettingsShowNoSecrets(t *testing.T) {
 	key := portals.NewKey()
-	c, err := Load([]string{"REDIS_URL=redis://:hunter2@127.0.0.1/0", "SECRETS_KEY=" + key}, Flags{})
+	c, err := Load([]string{"REDIS_URL=redis://:hunter2@127.0.0.1/0", "SECRETS_KEY=" + key, "DASHBOARD_USER=ops", "DASHBOARD_PASSWORD=open sesame 77"}, Flags{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,12 +30,15 @@ func TestSettingsShowNoSecrets(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, text := range []string{fmt.Sprintf("%v %+v %#v %s", c, c, c, c), fmt.Sprintf("%v %+v %#v", &c, &c, &c), log.String(), string(asJSON)} {
-		if strings.Contains(text, "hunter2") || strings.Contains(text, key) {
+		if strings.Contains(text, "hunter2") || strings.Contains(text, "sesame") || strings.Contains(text, key) {
 			t.Errorf("shows a secret: %s", text)
 		}
 	}
 	if !strings.Contains(c.String(), "REDIS_URL SECRETS_KEY") {
 		t.Error(c.String())
+	}
+	if c.DashboardUser != "ops" || c.DashboardPassword.Reveal() != "open sesame 77" {
+		t.Error("the dashboard's user and password are not read")
 	}
 }
 
@@ -71,8 +74,10 @@ func TestSecretsHaveNoFlag(t *testing.T) {
 	set := pflag.NewFlagSet("", pflag.ContinueOnError)
 	AddFlags(set)
 	HideFlags(set)
-	if set.Lookup("secrets-key") != nil {
-		t.Error("--secrets-key would stand on the command line")
+	for _, name := range []string{"secrets-key", "dashboard-password"} {
+		if set.Lookup(name) != nil {
+			t.Errorf("--%s would stand on the command line", name)
+		}
 	}
 	if f := set.Lookup("request-timeout"); f == nil || !f.Hidden || !strings.Contains(f.Usage, "REQUEST_TIMEOUT; default 65s") {
 		t.Errorf("%+v", f)

@@ -1,4 +1,4 @@
-// Redis behind a Sentinel fails over.
+// Redis behind Sentinels fails over.
 
 //go:build !race
 
@@ -6,79 +6,89 @@ package e2e
 
 import (
 	"fmt"
-	"net"
-	"os"
-	"os/exec"
-	"path/filepath"
+	neturl "net/url"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
-
-	"botfleet/ratelimit/redistest"
 )
 
-// startSentinel watches a master, and puts its replica in its place a second after
-// it has gone. It returns the sentinel's address, and a client of it.
-func startSentinel(t *testing.T, master string) (string, *redis.SentinelClient) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	host, port, _ := net.SplitHostPort(master)
-	_, own, _ := net.SplitHostPort(addr)
-	path := filepath.Join(t.TempDir(), "sentinel.conf") // which it rewrites
-	conf := fmt.Sprintf("bind 127.0.0.1\nport %s\ndir %s\nsentinel monitor fleet %s %s 1\nsentinel down-after-milliseconds fleet 1000\nsentinel failover-timeout fleet 5000\n",
-		own, t.TempDir(), host, port)
-	if err := os.WriteFile(path, []byte(conf), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command("redis-server", path, "--sentinel")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	client := redis.NewSentinelClient(&redis.Options{Addr: addr})
-	t.Cleanup(func() { _ = client.Close() })
-	await(t, 30*time.Second, "the sentinel to know the replica", func() bool {
-		replicas, err := client.Replicas(t.Context(), "fleet").Result()
-		return err == nil && len(replicas) == 1 && replicas[0]["master-link-status"] == "ok" && replicas[0]["flags"] == "slave"
-	})
-	return addr, client
+// sentinels watch a master and its replica, all over TLS and with users.
+type sentinels struct {
+	by    *authority
+	redis []*member // the first one is the master
+	watch []*member
 }
 
-// The master is killed under load, and its replica takes over: the worker goes on
-// with it. What the replica had not heard of may be done again; no row is lost, and
-// no bot is there twice.
+// startSentinels starts three, of which two have to agree. They put the replica in
+// the master's place a second after it has gone.
+func startSentinels(t *testing.T) *sentinels {
+	t.Helper()
+	s := &sentinels{by: newAuthority(t)}
+	addrs := freeAddrs(t, 5)
+	host, port, _ := strings.Cut(addrs[0], ":")
+	s.redis = append(s.redis, newMember(t, s.by, addrs[0], redisLines),
+		newMember(t, s.by, addrs[1], append([]string{"replicaof " + host + " " + port}, redisLines...)))
+	for _, addr := range addrs[2:] {
+		s.watch = append(s.watch, newMember(t, s.by, addr, []string{
+			watchUser,
+			"sentinel sentinel-user operator", "sentinel sentinel-pass " + operatorPassword,
+			fmt.Sprintf("sentinel monitor fleet %s %s 2", host, port),
+			"sentinel auth-user fleet operator", "sentinel auth-pass fleet " + operatorPassword,
+			"sentinel down-after-milliseconds fleet 1000", "sentinel failover-timeout fleet 5000",
+		}, "--sentinel"))
+	}
+	for _, m := range s.watch {
+		client := redis.NewSentinelClient(m.client.Options())
+		t.Cleanup(func() { _ = client.Close() })
+		await(t, 30*time.Second, "the sentinels to know the replica and each other", func() bool {
+			replicas, err := client.Replicas(t.Context(), "fleet").Result()
+			others, err2 := client.Sentinels(t.Context(), "fleet").Result()
+			return err == nil && err2 == nil && len(others) == 2 &&
+				len(replicas) == 1 && replicas[0]["master-link-status"] == "ok" && replicas[0]["flags"] == "slave"
+		})
+	}
+	return s
+}
+
+// url is the master as the fleet's user reaches it.
+func (s *sentinels) url() string {
+	parameters := s.by.parameters()
+	parameters.Set("sentinel_username", "watch")
+	parameters.Set("sentinel_password", watchPassword)
+	return fmt.Sprintf("rediss-sentinel://fleet:%s@%s,%s/fleet?%s", neturl.PathEscape(fleetPassword), s.watch[0].addr, s.watch[1].addr, parameters.Encode())
+}
+
+// The master is killed under the load of two workers, and its replica takes over:
+// the workers go on with it. What the replica had not heard of may be done again;
+// no row is lost, and no bot is there twice.
 func TestFailoverOfRedis(t *testing.T) {
 	t.Parallel()
+	s := startSentinels(t)
+	env := busySettings(s.url())
+	everyCommand(t, env)
 	f, rows := busyFleet(t)
-	master := redistest.Start(t, redistest.AOF())
-	replica := redistest.Start(t, redistest.AOF(), redistest.Set("replicaof", strings.Replace(master.Addr, ":", " ", 1)))
-	addr, sentinel := startSentinel(t, master.Addr)
-	env := busySettings("redis-sentinel://" + addr + "/fleet")
 	run := submitted(t, env, "--portals", f.file(), writeJSONL(t, rows))
-	w := startWorker(t, env...)
+	workers := []*process{startWorker(t, env...), startWorker(t, env...)}
 	await(t, time.Minute, "300 bots", func() bool { return f.created() >= 300 })
-	master.Kill()
-	await(t, 30*time.Second, "the replica to take over", func() bool {
-		now, err := sentinel.GetMasterAddrByName(t.Context(), "fleet").Result()
-		return err == nil && strings.Join(now, ":") == replica.Addr
+	client := redis.NewFailoverClient(&redis.FailoverOptions{
+		MasterName: "fleet", SentinelAddrs: []string{s.watch[2].addr}, TLSConfig: s.by.trust,
+		Username: "operator", Password: operatorPassword, SentinelUsername: "operator", SentinelPassword: operatorPassword,
 	})
-	for _, r := range resultsOf(t, env, run, len(rows), 3*time.Minute) {
-		if r.Status != "registered" {
-			t.Errorf("%+v", r)
+	t.Cleanup(func() { _ = client.Close() })
+	t.Log(failingOver(t, f, client, "", s.redis[0].kill))
+	results := resultsOf(t, env, run, len(rows), 3*time.Minute)
+	allRegistered(t, f, results)
+	tellOf(t, results)
+	onceEach(t, f, len(rows))
+	for _, w := range workers {
+		pagesWork(t, w)
+		w.stop(20 * time.Second)
+	}
+	for _, m := range append(s.watch, s.redis[1]) {
+		if refused := m.denied(); refused != "" {
+			t.Errorf("the fleet's user may not, at %s: %s", m.addr, refused)
 		}
 	}
-	if n := f.bots(); n != len(rows) {
-		t.Errorf("%d bots for %d rows", n, len(rows))
-	}
-	awaitReady(t, w, true, 10*time.Second)
-	w.stop(20 * time.Second)
 }

@@ -34,6 +34,9 @@ type Base struct {
 	Registry  *portals.Registry
 	Runs      *runs.Store
 	Inspector *asynq.Inspector
+	// Tracer follows what clients of this base submit and what its worker does. It
+	// is set before either is made. Nil: nothing does.
+	Tracer Tracer
 
 	conn   redisconn.Config
 	shared redis.UniversalClient // Redis, for what is asked row by row
@@ -85,7 +88,7 @@ func (b *Base) Client(cfg config.Config, retention time.Duration, gate ratelimit
 	return tasks.NewClient(tasks.ClientConfig{
 		Queue: asynq.NewClientFromRedisClient(b.shared), Inspector: b.Inspector,
 		Portals: b.Registry, Runs: b.Runs, Retention: retention, Line: gate, Batch: batch,
-		Room: b.room.check,
+		Room: b.room.check, Tracer: b.Tracer,
 	})
 }
 
@@ -104,6 +107,17 @@ type Meter interface {
 	signin.Meter
 	sweep.Meter
 }
+
+// Tracer follows rows from their submission through requests to their end.
+type Tracer interface {
+	tasks.Tracer
+	dispatch.Tracer
+}
+
+// Tracing makes the tracer of a process, and the function that tells what it
+// has noted and ends it. Both are nil when nothing is to be followed. environ are the
+// variables of the process, log is for what goes wrong meanwhile.
+type Tracing func(ctx context.Context, environ []string, log *slog.Logger) (_ Tracer, end func(context.Context) error, err error)
 
 // WorkerOptions are what distinguishes one worker from another.
 type WorkerOptions struct {
@@ -171,7 +185,7 @@ func (w *Worker) start(ctx context.Context, o WorkerOptions) error {
 	}
 	w.caller = end
 	do := dispatch.New(dispatch.Config{
-		Gate: w.gate, Caller: caller, Holds: w.base.Registry, Log: w.log, Meter: o.Meter,
+		Gate: w.gate, Caller: caller, Holds: w.base.Registry, Log: w.log, Meter: o.Meter, Tracer: w.base.Tracer,
 		Parallel: w.cfg.PortalParallel, BatchSize: w.cfg.BatchSize, Batching: dispatch.Batching(w.cfg.Batch),
 		RequestTimeout: w.cfg.RequestTimeout, Slots: w.cfg.Concurrency,
 		QueueSlots: tasks.QueueSlots(w.cfg.Concurrency, len(queues)),
@@ -182,7 +196,7 @@ func (w *Worker) start(ctx context.Context, o WorkerOptions) error {
 	w.tasks = tasks.NewWorker(tasks.WorkerConfig{
 		Redis: patient, Dispatcher: do, Queues: queues,
 		Handler: &tasks.Handler{
-			Runs: runs.New(w.base.queue, runs.Options{TTL: w.cfg.ResultTTL, Rows: patient}), Portals: w.cache, Do: do, Log: w.log, Now: time.Now, Meter: o.Meter,
+			Runs: runs.New(w.base.queue, runs.Options{TTL: w.cfg.ResultTTL, Rows: patient}), Portals: w.cache, Do: do, Log: w.log, Now: time.Now, Meter: o.Meter, Tracer: w.base.Tracer,
 			Policy:      tasks.Policy{MaxAttempts: w.cfg.MaxAttempts, HoldTTL: w.cfg.HoldTTL},
 			ArchiveSize: w.base.archived,
 		},

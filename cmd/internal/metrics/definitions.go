@@ -83,11 +83,14 @@ var (
 	queuePaused    = gauge("asynq_queue_paused_total", "1 for a queue that was paused, otherwise 0.", "queue")
 )
 
-// What the runs and Redis are asked for: every worker tells the same.
+// What the runs, the registry and Redis are asked for: every worker tells the same.
 var (
-	runsUnfinished = gauge("botfleet_runs_unfinished", "Runs of the newest 100 with rows that wait, or that are still being added to.")
-	runsWaiting    = gauge("botfleet_runs_rows_waiting", "Rows of the newest 100 runs that have no outcome yet.")
-	runsOldest     = gauge("botfleet_runs_oldest_unfinished_seconds", "How long ago the oldest unfinished run of the newest 100 began; 0 when there is none.")
+	runsUnfinished = gauge("botfleet_runs_unfinished", "Runs with rows that wait, or that are still being added to (1000 are looked at, at most).")
+	runsWaiting    = gauge("botfleet_runs_rows_waiting", "Rows of these runs that have no outcome yet.")
+	runsOldest     = gauge("botfleet_runs_oldest_unfinished_seconds", "How long ago the oldest of these runs began; 0 when there is none.")
+	oldestRow      = gauge("botfleet_oldest_waiting_row_seconds", "How long about the oldest row without an outcome has been queued; 0 when none waits.")
+
+	knownPortals = gauge("botfleet_portals", "Portals that are known, by state: open or held.", "state")
 
 	redisUsed = gauge("botfleet_redis_memory_used_bytes", "Memory that Redis uses; in a cluster, of its fullest master.")
 	redisMax  = gauge("botfleet_redis_memory_max_bytes", "Memory that Redis may use (maxmemory); 0: no bound.")
@@ -96,7 +99,7 @@ var (
 // How the asking goes.
 var (
 	scrapeErrors = counter("botfleet_scrape_errors_total",
-		"Scrapes that got nothing, or not everything, from a collector: gate, queues, redis or runs.", "collector")
+		"Scrapes that got nothing, or not everything, from a collector: gate, portals, queues, redis or runs.", "collector")
 	scrapeDuration = gauge("botfleet_scrape_duration_seconds", "How long a collector took the last time.", "collector")
 )
 
@@ -105,7 +108,7 @@ func definitions() []definition {
 	return slices.Concat(
 		[]definition{rowsRegistered, rowsDead, rowsDeferred, rowWait, rowCompletion, requests, requestDuration, requestRows,
 			renewals, moves, installs, mended},
-		gateDefinitions(), queueDefinitions(), runsDefinitions(), redisDefinitions(),
+		gateDefinitions(), queueDefinitions(), runsDefinitions(), portalsDefinitions(), redisDefinitions(),
 		[]definition{scrapeErrors, scrapeDuration, buildInfo},
 	)
 }
@@ -119,7 +122,9 @@ func queueDefinitions() []definition {
 }
 
 func runsDefinitions() []definition {
-	return []definition{runsUnfinished, runsWaiting, runsOldest}
+	return []definition{runsUnfinished, runsWaiting, runsOldest, oldestRow}
 }
+
+func portalsDefinitions() []definition { return []definition{knownPortals} }
 
 func redisDefinitions() []definition { return []definition{redisUsed, redisMax} }

@@ -53,6 +53,7 @@ var (
 	classes = labels[bitrix.Class]{
 		bitrix.Validation: "validation", bitrix.Conflict: "conflict", bitrix.Limit: "limit", bitrix.Token: "token",
 		bitrix.Blocked: "blocked", bitrix.Ambiguous: "ambiguous", bitrix.Transient: "transient",
+		sweep.ClassOperator: "operator",
 	}
 )
 
@@ -149,11 +150,12 @@ func (m *Metrics) Event(event, outcome string) {
 // Mended implements [sweep.Meter].
 func (m *Metrics) Mended(kind string, n int) { m.counts.mended.WithLabelValues(kind).Add(float64(n)) }
 
-// Outcome implements [tasks.Meter].
+// Outcome implements [tasks.Meter] and [sweep.Meter].
 func (m *Metrics) Outcome(o *runs.Outcome) {
-	if o.Status == runs.StatusRegistered {
+	switch o.Status {
+	case runs.StatusRegistered:
 		m.counts.registered.WithLabelValues(hows.of(o.How)).Inc()
-	} else {
+	case runs.StatusDead:
 		code := other
 		if o.Error != nil {
 			code = m.counts.codes.label(o.Error.Code)

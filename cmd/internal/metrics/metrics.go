@@ -7,7 +7,7 @@
 //	m := metrics.New(metrics.Config{Version: "1.2.3"})
 //	defer m.Close()
 //	… start a worker with m as its meter …
-//	err := m.Watch(metrics.Sources{Gate: gate, Queues: inspector, Runs: runs, Redis: client})
+//	err := m.Watch(metrics.Sources{Gate: gate, Queues: inspector, Runs: runs, Portals: registry, Redis: client})
 //	mux.Handle("GET /metrics", m.Handler())
 //
 // A scrape never fails because a source does, and never takes longer than 5 s:
@@ -68,10 +68,11 @@ func New(cfg Config) *Metrics {
 
 // Sources are asked at each scrape. One that is nil is left out.
 type Sources struct {
-	Gate   Gate
-	Queues Queues
-	Runs   Runs
-	Redis  Redis
+	Gate    Gate
+	Queues  Queues
+	Runs    Runs
+	Portals Portals
+	Redis   Redis
 }
 
 // Watch adds sources to the scrapes. Call it once.
@@ -99,6 +100,9 @@ func (m *Metrics) sources(from Sources) []*source {
 	}
 	if from.Runs != nil {
 		add("runs", runsDefinitions(), askRuns(from.Runs))
+	}
+	if from.Portals != nil {
+		add("portals", portalsDefinitions(), askPortals(from.Portals))
 	}
 	if from.Redis != nil {
 		add("redis", redisDefinitions(), askRedis(from.Redis))

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/redis/go-redis/v9"
 
+	"botfleet/bitrix/portals"
 	"botfleet/ratelimit"
 	"botfleet/ratelimit/redistest"
 	"botfleet/tasks/runs"
@@ -23,7 +24,7 @@ import (
 func sources(client redis.UniversalClient) Sources {
 	return Sources{
 		Gate: ratelimit.NewLocal(ratelimit.Config{}), Queues: asynq.NewInspectorFromRedisClient(client),
-		Runs: runs.New(client, runs.Options{}), Redis: client,
+		Runs: runs.New(client, runs.Options{}), Redis: client, Portals: portals.New(client, portals.Keyring{}, portals.Options{}),
 	}
 }
 
@@ -46,12 +47,16 @@ func TestAScrape(t *testing.T) {
 			`asynq_tasks_enqueued_total{queue="portals-0",state="archived"} 0`,
 			`asynq_queue_size{queue="portals-0"} 3`,
 			`botfleet_runs_unfinished 1`, `botfleet_runs_rows_waiting 1`,
+			`botfleet_portals{state="open"} 0`, `botfleet_portals{state="held"} 0`,
 			`botfleet_gate_portals{state="open"} 1`, `botfleet_gate_requests_in_flight 1`,
 		)
-		for _, name := range []string{"gate", "queues", "redis", "runs"} {
+		for _, name := range []string{"gate", "portals", "queues", "redis", "runs"} {
 			if n := errorsOf(t, m, name); n != 0 {
 				t.Errorf("%d errors of the collector %s", n, name)
 			}
+		}
+		if s := family(text, "botfleet_oldest_waiting_row_seconds"); !strings.HasPrefix(s, "botfleet_oldest_waiting_row_seconds 360") {
+			t.Errorf("the oldest row: %s", s)
 		}
 		for _, name := range []string{"go_goroutines", "process_cpu_seconds_total"} {
 			if family(text, name) == "" {
@@ -77,7 +82,7 @@ func openRun(t *testing.T, client redis.UniversalClient) {
 	if err := store.Open(t.Context(), "r1", runs.Begin{Lease: time.Hour}); err != nil {
 		t.Fatal(err)
 	}
-	row := runs.Row{Number: 1, Gen: 1, Ident: "i", Portal: "p", PortalID: "p1", Code: "c", QueuedAt: time.Now(), Bot: []byte("{}")}
+	row := runs.Row{Number: 1, Gen: 1, Ident: "i", Portal: "p", PortalID: "p1", Code: "c", QueuedAt: time.Now().Add(-time.Hour), Bot: []byte("{}")}
 	if _, err := store.Add(t.Context(), "r1", []runs.Row{row}); err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +120,7 @@ func TestACluster(t *testing.T) {
 	openRun(t, client)
 	m := made(t, sources(client))
 	says(t, scrape(t, m), "botfleet_redis_memory_max_bytes 6.7108864e+07", "botfleet_runs_rows_waiting 1")
-	for _, name := range []string{"queues", "redis", "runs"} {
+	for _, name := range []string{"portals", "queues", "redis", "runs"} {
 		if n := errorsOf(t, m, name); n != 0 {
 			t.Errorf("%d errors of the collector %s", n, name)
 		}
@@ -142,7 +147,7 @@ func TestARedisThatIsGone(t *testing.T) {
 			t.Errorf("it tells of %s without a Redis", name)
 		}
 	}
-	for _, name := range []string{"queues", "redis", "runs"} {
+	for _, name := range []string{"portals", "queues", "redis", "runs"} {
 		if n := errorsOf(t, m, name); n != 1 {
 			t.Errorf("%d errors of the collector %s", n, name)
 		}

@@ -9,37 +9,33 @@ import (
 	"botfleet/tasks/runs"
 )
 
-// Runs lists the newest runs; [runs.Store] does.
+// Runs tells of all that waits; [runs.Store] does.
 type Runs interface {
-	List(ctx context.Context, limit int) ([]runs.Info, error)
+	Backlog(ctx context.Context, limit int) (runs.Backlog, error)
 }
 
-// newestRuns is how many runs are looked at: one small read each.
-const newestRuns = 100
+// mostRuns is how many unfinished runs are looked at: two small reads each.
+const mostRuns = 1000
 
 func askRuns(from Runs) question {
 	return func(ctx context.Context, emit emit) error {
-		list, err := from.List(ctx, newestRuns)
+		b, err := from.Backlog(ctx, mostRuns)
 		if err != nil {
 			return err
 		}
-		unfinished, waiting := 0, 0
-		now := time.Now()
-		oldest := now
-		for i := range list {
-			r := &list[i]
-			if r.Finished() {
-				continue
-			}
-			unfinished++
-			waiting += r.Counts.Waiting
-			if r.Created.Before(oldest) {
-				oldest = r.Created
-			}
-		}
-		emit(runsUnfinished, float64(unfinished))
-		emit(runsWaiting, float64(waiting))
-		emit(runsOldest, now.Sub(oldest).Seconds())
+		emit(runsUnfinished, float64(b.Runs))
+		emit(runsWaiting, float64(b.Waiting))
+		emit(runsOldest, ago(b.Begun))
+		emit(oldestRow, ago(b.Queued))
 		return nil
 	}
+}
+
+// ago is how many seconds have passed since a time; 0 for a zero one, and where
+// the clock that told it runs ahead.
+func ago(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return max(0, time.Since(t).Seconds())
 }

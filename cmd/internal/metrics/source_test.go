@@ -28,9 +28,9 @@ type gateFunc func(ctx context.Context) ([]ratelimit.Snapshot, error)
 func (f gateFunc) Recent(ctx context.Context) ([]ratelimit.Snapshot, error) { return f(ctx) }
 
 // runsFunc are runs that are a function.
-type runsFunc func(ctx context.Context, limit int) ([]runs.Info, error)
+type runsFunc func(ctx context.Context, limit int) (runs.Backlog, error)
 
-func (f runsFunc) List(ctx context.Context, limit int) ([]runs.Info, error) { return f(ctx, limit) }
+func (f runsFunc) Backlog(ctx context.Context, limit int) (runs.Backlog, error) { return f(ctx, limit) }
 
 // someQueues answer for each queue by name.
 type someQueues struct {
@@ -50,7 +50,7 @@ func TestAFailingSourceHidesNoOther(t *testing.T) {
 	failure := errors.New("nothing there")
 	err := m.Watch(Sources{
 		Gate: gateFunc(func(context.Context) ([]ratelimit.Snapshot, error) { return nil, failure }),
-		Runs: runsFunc(func(context.Context, int) ([]runs.Info, error) { return nil, nil }),
+		Runs: runsFunc(func(context.Context, int) (runs.Backlog, error) { return runs.Backlog{}, nil }),
 		Queues: someQueues{names: []string{"bad", "good", "\xff"}, info: func(name string) (*asynq.QueueInfo, error) {
 			if name == "bad" {
 				return nil, failure
@@ -89,7 +89,7 @@ func TestAHangingSourceIsNotWaitedFor(t *testing.T) {
 		asked := atomic.Int32{}
 		m := New(Config{})
 		err := m.Watch(Sources{
-			Runs: runsFunc(func(context.Context, int) ([]runs.Info, error) { return nil, nil }),
+			Runs: runsFunc(func(context.Context, int) (runs.Backlog, error) { return runs.Backlog{}, nil }),
 			Queues: someQueues{names: []string{"q"}, info: func(name string) (*asynq.QueueInfo, error) {
 				asked.Add(1)
 				<-time.After(time.Minute)

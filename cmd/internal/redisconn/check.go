@@ -137,7 +137,7 @@ func explainReply(err error) string {
 	case has("NOAUTH"):
 		return "it wants a password: write redis://:password@host (a Sentinel's own goes in ?sentinel_password=)"
 	case has("NOPERM"):
-		return "this user may not run PING: give it the permissions +@all ~*"
+		return "this user may not run PING: give it the rights that the README lists under Redis"
 	case has("LOADING"):
 		return "it is still loading its data from disk: try again in a while"
 	case has("MASTERDOWN"):
@@ -171,7 +171,9 @@ func explainNetwork(err error) string {
 	case errors.As(err, &record):
 		return "it does not speak TLS: write redis:// instead of rediss://"
 	case errors.As(err, &cert):
-		return "its TLS certificate is not trusted: " + oneLine(cert.Error())
+		return "its TLS certificate is not trusted (the authority's file goes in ?ca=): " + oneLine(cert.Error())
+	case strings.Contains(err.Error(), "tls: certificate required"), strings.Contains(err.Error(), "tls: bad certificate"):
+		return "it wants a certificate of its clients, or another one: give ?cert= and &key="
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "nothing listens there: start Redis, or check REDIS_URL"
 	case errors.Is(err, os.ErrNotExist):

@@ -3,7 +3,6 @@
 package redisconn
 
 import (
-	"crypto/tls"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -49,7 +48,7 @@ func (c Config) Client(p Purpose) redis.UniversalClient {
 		o.MaxRetryBackoff = time.Second
 		o.ReadTimeout = 20 * time.Second
 		o.WriteTimeout = 20 * time.Second
-		return patiently(redis.NewUniversalClient(o))
+		return patiently(c.open(o))
 	case Store:
 		o.PoolSize = storePool
 		o.ReadTimeout = 5 * time.Second
@@ -74,7 +73,7 @@ func (c Config) Client(p Purpose) redis.UniversalClient {
 		o.DialTimeout = 2 * time.Second
 		o.ContextTimeoutEnabled = true
 	}
-	return redis.NewUniversalClient(o)
+	return c.open(o)
 }
 
 // options are what all purposes share.
@@ -95,8 +94,7 @@ func (c Config) options() *redis.UniversalOptions {
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	}
 	if c.tls {
-		// The server name is the host dialled, which differs from node to node.
-		o.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: c.skipVerify} //nolint:gosec // asked for by skip_verify=true
+		o.TLSConfig = c.certs.config()
 	}
 	return o
 }

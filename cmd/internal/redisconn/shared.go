@@ -23,12 +23,7 @@ import (
 // own timeouts do. Closing the client ends the view.
 func Shared(c redis.UniversalClient) redis.UniversalClient {
 	if cluster, ok := c.(*redis.ClusterClient); ok {
-		// Trips would have to be sorted by node, or one node that is down would
-		// stop them all; go-redis' own do that, at some more cost.
-		if sorted, err := cluster.AutoPipeline(); err == nil {
-			return sorted
-		}
-		return c
+		return sharedCluster(cluster)
 	}
 	return &shared{UniversalClient: c, all: newTrips(c, true), looks: newTrips(c, false)}
 }
@@ -47,14 +42,19 @@ func (s *shared) EvalSha(ctx context.Context, sha string, keys []string, args ..
 		words = append(words, k)
 	}
 	cmd := redis.NewCmd(ctx, append(words, args...)...)
-	if len(keys) > 0 && strings.HasSuffix(keys[0], ":pending") {
-		// A server of asynq looks for one task a round trip. Behind all that
-		// the earlier tasks have to say it would be the slowest of all.
+	if looksForTask(keys) {
 		s.looks.take(cmd)
 	} else {
 		s.all.take(cmd)
 	}
 	return cmd
+}
+
+// looksForTask reports whether a script with these keys is the one by which a
+// server of asynq looks for tasks, one trip after the other. Behind all that the
+// earlier tasks have to say it would be the slowest of all.
+func looksForTask(keys []string) bool {
+	return len(keys) > 0 && strings.HasSuffix(keys[0], ":pending")
 }
 
 // HGet implements [redis.Cmdable].

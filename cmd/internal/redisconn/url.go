@@ -23,12 +23,12 @@ const maxDB = 65535
 
 // Config says where Redis is and how to sign in. It never prints a password.
 type Config struct {
-	scheme     string
-	addrs      []string
-	master     string // name of the master that the Sentinels watch
-	db         int
-	tls        bool
-	skipVerify bool
+	scheme string
+	addrs  []string
+	master string // name of the master that the Sentinels watch
+	db     int
+	tls    bool
+	certs  certificates // with tls
 	// secrets hands them out. A function, because some formatting verbs print
 	// what a pointer in a nested field points to.
 	secrets func() secrets
@@ -43,13 +43,17 @@ type secrets struct {
 // Parse reads one of
 //
 //	redis://[user:password@]host[:6379][/db]
-//	rediss://…                                          the same over TLS
 //	redis-sentinel://[user:password@]host[:26379],host…/master[/db]
 //	redis-cluster://[user:password@]host[:6379],host…
+//	rediss://… rediss-sentinel://… rediss-cluster://…   the same over TLS
 //	unix://[user:password@]/path/to/redis.sock
 //
-// with the query parameters db, tls and skip_verify, and for Sentinels that
-// want a password of their own sentinel_username and sentinel_password.
+// with the query parameters db and tls; for TLS ca (a file of authorities to
+// trust instead of the system's), cert and key (files, for a server that wants a
+// certificate of its clients), server_name (on the certificates, where it is not
+// the host dialled) and skip_verify; and for Sentinels, which the user and
+// password of the URL are not for, sentinel_username and sentinel_password.
+// TLS is for Sentinels and their Redis alike. The files are read.
 // Errors say what is wrong without showing the URL, which may hold a password.
 func Parse(raw string) (Config, error) {
 	c, err := parse(strings.TrimSpace(raw))
@@ -68,10 +72,12 @@ func parse(raw string) (Config, error) {
 		return Config{}, errors.New("has no scheme; write for example redis://127.0.0.1:6379/0")
 	}
 	c := Config{scheme: strings.ToLower(scheme)}
-	if !slices.Contains([]string{"redis", "rediss", "redis-sentinel", "redis-cluster", "unix"}, c.scheme) {
-		return Config{}, errors.New("the scheme is not one of redis, rediss, redis-sentinel, redis-cluster, unix")
+	if plain, ok := strings.CutPrefix(c.scheme, "rediss"); ok {
+		c.scheme, c.tls = "redis"+plain, true
 	}
-	c.tls = c.scheme == "rediss"
+	if !slices.Contains([]string{"redis", "redis-sentinel", "redis-cluster", "unix"}, c.scheme) {
+		return Config{}, errors.New("the scheme is not one of redis, redis-sentinel, redis-cluster, with TLS rediss, rediss-sentinel, rediss-cluster, or unix")
+	}
 	rest, query, _ := strings.Cut(rest, "?")
 	authority, path, _ := strings.Cut(rest, "/")
 	if strings.Contains(path, "@") && c.scheme != "unix" || strings.ContainsAny(query, "@?") || strings.Contains(rest, "#") {
@@ -142,7 +148,7 @@ func (c *Config) readHosts(list string) error {
 		}
 		c.addrs = append(c.addrs, addr)
 	}
-	if len(c.addrs) > 1 && (c.scheme == "redis" || c.scheme == "rediss") {
+	if len(c.addrs) > 1 && c.scheme == "redis" {
 		return fmt.Errorf("%s:// takes one host; several are for redis-sentinel:// or redis-cluster://", c.scheme)
 	}
 	return nil
@@ -210,7 +216,10 @@ func (c *Config) readQuery(query string, keep *secrets) error {
 			return err
 		}
 	}
-	return nil
+	if !c.tls && c.certs != (certificates{}) {
+		return errors.New("ca, cert, key, server_name and skip_verify are for TLS: write rediss://, rediss-sentinel:// or rediss-cluster://")
+	}
+	return c.certs.read()
 }
 
 func (c *Config) readParameter(name, value string, keep *secrets) (err error) {
@@ -220,13 +229,21 @@ func (c *Config) readParameter(name, value string, keep *secrets) (err error) {
 	case "tls":
 		c.tls, err = strconv.ParseBool(value)
 	case "skip_verify":
-		c.skipVerify, err = strconv.ParseBool(value)
+		c.certs.skipVerify, err = strconv.ParseBool(value)
+	case "ca":
+		c.certs.ca = value
+	case "cert":
+		c.certs.cert = value
+	case "key":
+		c.certs.key = value
+	case "server_name":
+		c.certs.serverName = value
 	case "sentinel_username":
 		keep.sentinelUser = value
 	case "sentinel_password":
 		keep.sentinelPassword = value
 	default:
-		return errors.New("a parameter after ? is not one of db, tls, skip_verify, sentinel_username, sentinel_password")
+		return errors.New("a parameter after ? is not one of db, tls, ca, cert, key, server_name, skip_verify, sentinel_username, sentinel_password")
 	}
 	if err != nil {
 		return fmt.Errorf("%s is not true or false", name)
@@ -243,6 +260,9 @@ func (c Config) String() string {
 		return fmt.Sprintf("unix://%s?db=%d", c.Addr(), c.db)
 	}
 	s := c.scheme + "://" + c.Addr()
+	if c.tls {
+		s = "rediss" + strings.TrimPrefix(s, "redis")
+	}
 	if c.master != "" {
 		s += "/" + c.master
 	}

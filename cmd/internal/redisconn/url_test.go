@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
@@ -26,7 +27,10 @@ func TestParse(t *testing.T) {
 		{"redis://[::1]", "redis://[::1]:6379/0"},
 		{"redis-sentinel://u:p@a,b:26380,c/mymaster/2?sentinel_password=x", "redis-sentinel://a:26379,b:26380,c:26379/mymaster/2"},
 		{"redis-cluster://a:7000,b:7001,c", "redis-cluster://a:7000,b:7001,c:6379"},
-		{"redis-cluster://a/0?tls=true", "redis-cluster://a:6379"},
+		{"redis-cluster://a/0?tls=true", "rediss-cluster://a:6379"},
+		{"rediss-cluster://u:p@a,b:7001?server_name=redis.internal", "rediss-cluster://a:6379,b:7001"},
+		{"rediss-sentinel://u:p@a,b/m?sentinel_username=w&sentinel_password=x%2By", "rediss-sentinel://a:26379,b:26379/m/0"},
+		{"rediss://a?tls=false", "redis://a:6379/0"},
 		{"unix:///run/redis.sock?db=2", "unix:///run/redis.sock?db=2"},
 		{"unix://:p@/run/a%20b.sock", "unix:///run/a b.sock?db=0"},
 	} {
@@ -68,6 +72,12 @@ func TestParseRefuses(t *testing.T) {
 		{"redis://:" + secret + "@h?" + secret + "=1", "parameter after ?"},
 		{"redis://h?tls=" + secret, "tls is not true or false"},
 		{"redis://h?%zz" + secret, "form name=value"},
+		{"redis-cluster://h?ca=" + secret, "ca, cert, key, server_name and skip_verify are for TLS"},
+		{"rediss://h?ca=" + secret, "the file of ca cannot be read: no such file"},
+		{"rediss://h?ca=/dev/zero", "the file of ca is not a file of certificates"},
+		{"rediss://h?cert=" + secret, "cert and key go together"},
+		{"rediss://h?cert=" + secret + "&key=x", "the file of cert cannot be read: no such file"},
+		{"rediss-unix://h", "scheme is not one of"},
 		{"redis-sentinel://h", "needs the master's name"},
 		{"redis-sentinel://h/m/x", "database is not a number"},
 		{"redis-cluster://h/1", "only database 0"},
@@ -117,14 +127,28 @@ func TestClientsDifferByPurpose(t *testing.T) {
 	if q := question.Options(); q.MaxRetries != 0 || q.ReadTimeout.Seconds() > 3 || !q.ContextTimeoutEnabled {
 		t.Errorf("question: %d retries, read timeout %v", q.MaxRetries, q.ReadTimeout)
 	}
-	cluster, err := redisconn.Parse("redis-cluster://a")
+}
+
+// Nodes of a cluster die: their clients do not repeat what the cluster's repeats on
+// the right one, and learn soon which that is.
+func TestClusterClients(t *testing.T) {
+	c, err := redisconn.Parse("rediss-cluster://bob:p@a?server_name=redis.internal")
 	if err != nil {
 		t.Fatal(err)
 	}
-	client := cluster.Client(redisconn.Store)
-	defer func() { _ = client.Close() }()
-	if _, ok := client.(*redis.ClusterClient); !ok {
-		t.Errorf("one cluster host gives a %T", client)
+	for purpose, sent := range map[redisconn.Purpose]int{redisconn.Engine: 40, redisconn.Store: 10, redisconn.Question: 3, redisconn.Doorstep: 3} {
+		client, ok := c.Client(purpose).(*redis.ClusterClient) // of one host, too
+		if !ok {
+			t.Fatalf("one cluster host gives a %T", client)
+		}
+		o := client.Options()
+		if o.MaxRedirects != sent || o.MaxRetries != -1 || o.DialerRetries != 1 || o.ClusterStateReloadInterval > time.Second {
+			t.Errorf("%d: %d redirects, %d retries, %d dials, the map is read every %v", purpose, o.MaxRedirects, o.MaxRetries, o.DialerRetries, o.ClusterStateReloadInterval)
+		}
+		if o.Username != "bob" || o.TLSConfig.ServerName != "redis.internal" {
+			t.Errorf("%d: user %q, server name %q", purpose, o.Username, o.TLSConfig.ServerName)
+		}
+		_ = client.Close()
 	}
 }
 

@@ -1,4 +1,4 @@
-// The worker's pages: /healthz, /readyz and /metrics.
+// The worker's HTTP server: /healthz, /readyz, /metrics, and the pages for people.
 
 package command
 
@@ -19,6 +19,7 @@ type pages struct {
 	// warnings name what will soon keep it from working.
 	warnings func(ctx context.Context) []string
 	metrics  http.Handler
+	sites    *sites
 }
 
 // health serves the pages, and knows whether the worker is about to end.
@@ -57,6 +58,7 @@ func serveHealth(addr string, p pages, log *slog.Logger) (*health, error) {
 		}
 	})
 	mux.Handle("GET /metrics", p.metrics)
+	p.sites.route(mux)
 	h.server = &http.Server{
 		Handler: mux, ReadTimeout: 5 * time.Second, WriteTimeout: 10 * time.Second, IdleTimeout: time.Minute,
 		MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),

@@ -17,6 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"botfleet/cmd/internal/completion"
 	"botfleet/cmd/internal/config"
 	"botfleet/cmd/internal/embedded"
 	"botfleet/cmd/internal/engine"
@@ -26,17 +27,18 @@ import (
 )
 
 // Main is the whole process: it returns the exit status.
-func Main() int {
+func Main(o Options) int {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGTSTP)
-	return run(os.Args[1:], os.Environ(), signals, os.Stdout, os.Stderr)
+	return o.run(os.Args[1:], os.Environ(), signals, os.Stdout, os.Stderr)
 }
 
 // run is the command, without its process: 0 after a stop that was asked for,
 // 1 otherwise.
-func run(args, environ []string, signals <-chan os.Signal, stdout, stderr io.Writer) int {
-	cmd := newCommand(environ, signals, stdout, stderr)
+func (o Options) run(args, environ []string, signals <-chan os.Signal, stdout, stderr io.Writer) int {
+	cmd := o.newCommand(environ, signals, stdout, stderr)
 	cmd.SetArgs(args)
+	completion.Prepare(cmd, args)
 	if err := cmd.Execute(); err != nil {
 		_, _ = fmt.Fprintf(stderr, "worker: %v\n", err)
 		return 1
@@ -44,7 +46,7 @@ func run(args, environ []string, signals <-chan os.Signal, stdout, stderr io.Wri
 	return 0
 }
 
-func newCommand(environ []string, signals <-chan os.Signal, stdout, stderr io.Writer) *cobra.Command {
+func (o Options) newCommand(environ []string, signals <-chan os.Signal, stdout, stderr io.Writer) *cobra.Command {
 	var inMemory bool
 	var flags config.Flags
 	cmd := &cobra.Command{
@@ -59,14 +61,20 @@ SIGTSTP: nothing more is taken, and it stays.
 With INSTALL_ADDR it also serves the application's install handler there: portals
 that install the application are stored, and get the bots of BOTS_FILE.
 
-HTTP on HTTP_ADDR: /healthz says that the process lives, /readyz that it can
-work, /metrics tells Prometheus what it does.
+HTTP on HTTP_ADDR: / shows runs and portals, /dashboard/ the queue with its dead
+letters. They are open on a loopback address, and elsewhere need DASHBOARD_USER and
+DASHBOARD_PASSWORD. Open to all: /healthz says that the process lives, /readyz
+that it can work, /metrics tells Prometheus what it does.
 
-Exit status: 0 after a stop that was asked for, 1 otherwise.
+Exit status:
+  0  it was told to stop, and has
+  1  it could not start, or was told to stop twice
 
 Environment (a flag of the same name beats it):
 ` + config.Help(),
-		Version:       version.String(),
+		Example: `  worker               # REDIS_URL and SECRETS_KEY are in the environment
+  worker --embedded    # with a Redis in its own memory, for a try`,
+		Version:       version.Long(),
 		Args:          cobra.NoArgs,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -75,7 +83,7 @@ Environment (a flag of the same name beats it):
 			if err != nil {
 				return err
 			}
-			return work(cfg, inMemory, signals, stderr)
+			return o.work(cfg, environ, inMemory, signals, stderr)
 		},
 	}
 	cmd.SetOut(stdout)
@@ -83,6 +91,8 @@ Environment (a flag of the same name beats it):
 	cmd.Flags().BoolVar(&inMemory, "embedded", false, "also serve an in-memory Redis on the address in REDIS_URL")
 	flags = config.AddFlags(cmd.Flags())
 	config.HideFlags(cmd.Flags())
+	cmd.AddCommand(newHealth(environ))
+	complete(cmd)
 	return cmd
 }
 
@@ -90,7 +100,7 @@ Environment (a flag of the same name beats it):
 var errStopped = errors.New("stopped")
 
 // work runs a worker until a signal ends it.
-func work(cfg config.Config, inMemory bool, signals <-chan os.Signal, stderr io.Writer) error {
+func (o Options) work(cfg config.Config, environ []string, inMemory bool, signals <-chan os.Signal, stderr io.Writer) (err error) {
 	log := cfg.Logger(stderr)
 	redisconn.LogTo(log)
 	if inMemory {
@@ -102,12 +112,22 @@ func work(cfg config.Config, inMemory bool, signals <-chan os.Signal, stderr io.
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
+	tracer, endTracing, err := o.trace(ctx, &cfg, environ, log)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if !errors.Is(err, errKilled) {
+			endTracing()
+		}
+	}()
 	started := watchStart(signals, func() { cancel(errStopped) })
 	base, err := engine.Open(ctx, cfg, cfg.RedisURL)
 	if err != nil {
 		started()
 		return quietly(ctx, err)
 	}
+	base.Tracer = tracer
 	w, measured, err := start(ctx, base, cfg, log)
 	paused := started()
 	if err != nil {
@@ -118,14 +138,20 @@ func work(cfg config.Config, inMemory bool, signals <-chan os.Signal, stderr io.
 		w.Pause()
 		log.Info("worker takes no tasks")
 	}
-	door, err := serveInstalls(ctx, w, measured, cfg, log)
+	return live(ctx, base, w, measured, cfg, signals, log)
+}
+
+// live opens the doors of a worker that works, and ends it and all it has when it
+// is told to stop.
+func live(ctx context.Context, base *engine.Base, w *engine.Worker, measured *metrics.Metrics, cfg config.Config, signals <-chan os.Signal, log *slog.Logger) error {
+	door, people, err := openDoors(ctx, base, w, measured, cfg, log)
 	if err != nil {
 		w.Stop()
 		_ = base.Close()
 		measured.Close()
 		return quietly(ctx, err)
 	}
-	web := pages{ready: w.Ready, warnings: w.Warnings, metrics: measured.Handler()}
+	web := pages{ready: w.Ready, warnings: w.Warnings, metrics: measured.Handler(), sites: people}
 	err = serve(ctx, w, door, web, cfg, base.String(), signals, log)
 	switch {
 	case errors.Is(err, errLate):
@@ -134,9 +160,25 @@ func work(cfg config.Config, inMemory bool, signals <-chan os.Signal, stderr io.
 	case errors.Is(err, errKilled): // asynq, at work then, would panic without its connections
 		return err
 	}
+	people.close()
 	_ = base.Close()
 	measured.Close()
 	return err
+}
+
+// openDoors opens what others come in by: portals that install the application,
+// and people.
+func openDoors(ctx context.Context, base *engine.Base, w *engine.Worker, m *metrics.Metrics, cfg config.Config, log *slog.Logger) (*installs, *sites, error) {
+	people, err := openSites(cfg, base, w, log)
+	if err != nil {
+		return nil, nil, err
+	}
+	door, err := serveInstalls(ctx, w, m, cfg, log)
+	if err != nil {
+		people.close()
+		return nil, nil, err
+	}
+	return door, people, nil
 }
 
 // start starts the worker and what measures it.
@@ -146,7 +188,7 @@ func start(ctx context.Context, base *engine.Base, cfg config.Config, log *slog.
 	if err != nil {
 		return nil, nil, err
 	}
-	err = m.Watch(metrics.Sources{Gate: w.Gate(), Queues: base.Inspector, Runs: base.Runs, Redis: base.Redis})
+	err = m.Watch(metrics.Sources{Gate: w.Gate(), Queues: base.Inspector, Runs: base.Runs, Portals: base.Registry, Redis: base.Redis})
 	if err != nil {
 		w.Stop()
 		return nil, nil, err
@@ -163,6 +205,7 @@ func serve(ctx context.Context, w *engine.Worker, door *installs, web pages, cfg
 		return err
 	}
 	log.Info("worker started", "redis", redis, "http", health.addr, "concurrency", cfg.Concurrency)
+	web.sites.announce(health.addr, log)
 	if ctx.Err() == nil { // not told to stop at the last moment of the start
 		wait(w, signals, log)
 	}

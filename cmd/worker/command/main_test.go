@@ -76,7 +76,7 @@ func TestSignalsDuringTheStart(t *testing.T) {
 			}
 			var errs output
 			ended := make(chan int, 1)
-			go func() { ended <- run([]string{}, environ, signals, &errs, &errs) }()
+			go func() { ended <- Options{}.run([]string{}, environ, signals, &errs, &errs) }()
 			if c.then != nil {
 				errs.say(t, "worker takes no")
 				errs.say(t, "worker started")

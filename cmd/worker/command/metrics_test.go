@@ -22,7 +22,7 @@ func TestTheWorkersPages(t *testing.T) {
 	signals := make(chan os.Signal, 1)
 	var errs output
 	ended := make(chan int, 1)
-	go func() { ended <- run(nil, environ, signals, &errs, &errs) }()
+	go func() { ended <- Options{}.run(nil, environ, signals, &errs, &errs) }()
 	errs.say(t, "worker started")
 	base := "http://" + regexp.MustCompile(`http=(\S+)`).FindStringSubmatch(errs.String())[1]
 	client := &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}

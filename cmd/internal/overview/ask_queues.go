@@ -1,0 +1,193 @@
+// The queues, who works on them, and what put-off rows wait for.
+
+package overview
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"botfleet/cmd/internal/redisconn"
+	"botfleet/tasks"
+)
+
+const (
+	// mostQueues bounds what a Redis shared with other programs costs. A worker
+	// has 64 queues at most, unless SHARDS was changed.
+	mostQueues = 64
+	// mostPutOff is how many put-off tasks are looked at over all queues, and at
+	// most, and at least, in each.
+	mostPutOff                            = 2000
+	mostPutOffOfQueue, leastPutOffOfQueue = 500, 30
+	// mostReasons bounds the reasons that are told apart in one run.
+	mostReasons = 12
+)
+
+// queueLook is the queues as asynq counts them.
+type queueLook struct {
+	queues []*asynq.QueueInfo
+	more   int // queues that were not looked at
+}
+
+func (o *Overview) askQueues(ctx context.Context) (queueLook, error) {
+	names, err := o.cfg.Queues.Queues()
+	if err != nil {
+		return queueLook{}, fmt.Errorf("list the queues: %w", err)
+	}
+	slices.Sort(names)
+	look := queueLook{more: max(0, len(names)-mostQueues)}
+	var bad []error
+	for _, name := range names[:len(names)-look.more] {
+		if ctx.Err() != nil { // the inspector takes no context
+			return look, context.Cause(ctx)
+		}
+		info, err := o.cfg.Queues.GetQueueInfo(name)
+		if err != nil { // a task that lost its body is enough
+			bad = append(bad, fmt.Errorf("read queue %s: %w", name, err))
+			continue
+		}
+		look.queues = append(look.queues, info)
+	}
+	return look, errors.Join(bad...)
+}
+
+// putOffLook is what put-off tasks wait for, by run.
+type putOffLook struct {
+	byRun map[string]*runWaits
+	// sampled: there are more than were looked at, those that are due first.
+	sampled bool
+}
+
+// runWaits is what the put-off rows of a run wait for.
+type runWaits struct {
+	seen    int
+	reasons map[string]int // rows by reason
+	portals map[string]portalWait
+}
+
+// portalWait is what was last said of why a portal's rows wait.
+type portalWait struct {
+	at     time.Time
+	reason string
+}
+
+func (o *Overview) askPutOff(ctx context.Context) (putOffLook, error) {
+	look := putOffLook{byRun: map[string]*runWaits{}}
+	queues, err := o.cfg.Registry.Queues(ctx)
+	if err != nil {
+		return look, err
+	}
+	if len(queues) > mostQueues {
+		queues, look.sampled = queues[:mostQueues], true
+	}
+	size := min(max(mostPutOff/max(len(queues), 1), leastPutOffOfQueue), mostPutOffOfQueue)
+	for _, q := range queues {
+		if ctx.Err() != nil {
+			return look, context.Cause(ctx)
+		}
+		list, err := o.cfg.Queues.ListRetryTasks(q, asynq.PageSize(size), asynq.Page(1))
+		if errors.Is(err, asynq.ErrQueueNotFound) {
+			continue // nothing was ever put into it
+		}
+		if err != nil {
+			return look, fmt.Errorf("look at queue %s: %w", q, err)
+		}
+		look.sampled = look.sampled || len(list) == size
+		for _, t := range list {
+			look.add(t)
+		}
+	}
+	return look, nil
+}
+
+func (l *putOffLook) add(t *asynq.TaskInfo) {
+	p, err := tasks.DecodePayload(t.Payload)
+	if err != nil {
+		return
+	}
+	w := l.byRun[p.Run]
+	if w == nil {
+		w = &runWaits{reasons: map[string]int{}, portals: map[string]portalWait{}}
+		l.byRun[p.Run] = w
+	}
+	reason := reasonOf(t.LastErr)
+	w.seen++
+	if last, ok := w.portals[p.PortalID]; !ok || t.LastFailedAt.After(last.at) {
+		w.portals[p.PortalID] = portalWait{t.LastFailedAt, reason}
+	}
+	if _, known := w.reasons[reason]; !known && len(w.reasons) >= mostReasons {
+		reason = otherReasons
+	}
+	w.reasons[reason]++
+}
+
+// otherReasons stands for those beyond mostReasons.
+const otherReasons = "other reasons"
+
+// reasonOf is the reason in a put-off task's last error, without its time.
+func reasonOf(lastErr string) string {
+	if i := strings.LastIndex(lastErr, ", until "); i > 0 {
+		lastErr = lastErr[:i]
+	}
+	if strings.HasPrefix(lastErr, "attempt ") {
+		if _, rest, ok := strings.Cut(lastErr, ": "); ok {
+			return "the next attempt after " + rest
+		}
+	}
+	return lastErr
+}
+
+// serverLook is Redis and who works on it.
+type serverLook struct {
+	memory   redisconn.Server // the fullest one
+	workers  int              // processes that are alive
+	ahead    time.Duration    // of Redis' clock to ours
+	warnings []string
+}
+
+// serversKey is where asynq keeps which of its servers live, by when they are
+// taken for dead. Their own records beside it hold every task in work, far more
+// than is to be known here.
+const serversKey = "asynq:servers"
+
+func (o *Overview) askServer(ctx context.Context) (serverLook, error) {
+	var look serverLook
+	at, err := o.cfg.Redis.Time(ctx).Result()
+	if err != nil {
+		return look, fmt.Errorf("ask Redis for the time: %w", err)
+	}
+	look.ahead = at.Sub(o.cfg.Now())
+	alive, err := o.cfg.Redis.ZRangeByScore(ctx, serversKey, &redis.ZRangeBy{Min: strconv.FormatInt(o.cfg.Now().Unix(), 10), Max: "+inf"}).Result()
+	if err != nil {
+		return look, fmt.Errorf("look for workers: %w", err)
+	}
+	look.workers = processes(alive)
+	servers, err := redisconn.Servers(ctx, o.cfg.Redis)
+	if err != nil {
+		return look, err
+	}
+	look.memory = redisconn.Fullest(servers)
+	if o.cfg.Warnings != nil {
+		look.warnings = o.cfg.Warnings(ctx)
+	}
+	return look, nil
+}
+
+// processes counts the processes of asynq's servers, each named
+// "asynq:servers:{HOST:PID:ID}".
+func processes(servers []string) int {
+	all := map[string]bool{}
+	for _, s := range servers {
+		if i := strings.LastIndexByte(s, ':'); i > 0 {
+			all[s[:i]] = true
+		}
+	}
+	return len(all)
+}

@@ -1,0 +1,350 @@
+// How one run gets on: its rate, what its rows wait for, and when they are done.
+
+package overview
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"botfleet/bitrix/portals"
+	"botfleet/bitrix/portals/signin"
+	"botfleet/cmd/internal/outlook"
+	"botfleet/ratelimit"
+	"botfleet/tasks/runs"
+)
+
+const (
+	// mostScanned is of how many portals the waiting rows are counted, a thousand
+	// with a question.
+	mostScanned = 100_000
+	// askedPortals is how many portals, those with most rows, the gate is asked
+	// about: each costs some five commands.
+	askedPortals = 50
+	// askedAtOnce is how many of them are asked about at the same time.
+	askedAtOnce = 16
+)
+
+// detail is how a run gets on.
+type detail struct {
+	info   runs.Info
+	rate   float64   // rows a second lately
+	oldest time.Time // since when its oldest waiting row waits; zero: not known
+
+	waits   runWaits
+	sampled bool // waits are those of the tasks that are due first
+
+	// Of the portals that rows wait for, if they could be looked at:
+	foreseen bool
+	portals  int
+	cut      bool // only mostScanned were counted
+	asked    int  // the gate was asked about
+	counts   map[ratelimit.Reason]portalCount
+	total    outlook.Total // of those that are asked about
+	signIn   portalCount   // of those, wait for a new token
+	top      []portalOutlook
+	unknown  portalCount // removed since
+}
+
+// portalCount is portals and the rows that wait for them.
+type portalCount struct{ portals, rows int }
+
+func (c *portalCount) add(rows int) { c.portals, c.rows = c.portals+1, c.rows+rows }
+
+// portalOutlook is one portal that rows wait for.
+type portalOutlook struct {
+	outlook.Portal
+	token string // why there is no new token for it now; empty: it is not that
+}
+
+// portalRows is how many rows wait for a portal.
+type portalRows struct {
+	id   string
+	rows int
+}
+
+// askRun finds out about a run. It returns [runs.ErrUnknownRun] when there is none.
+func (o *Overview) askRun(ctx context.Context, id string) (detail, error) {
+	info, err := o.cfg.Runs.Get(ctx, id)
+	if err != nil {
+		return detail{}, err
+	}
+	d := detail{info: info, counts: map[ratelimit.Reason]portalCount{}}
+	if info.Counts.Waiting == 0 {
+		return d, nil
+	}
+	if d.rate, err = o.cfg.Runs.Rate(ctx, id); err != nil {
+		return d, err
+	}
+	// It keeps notes, which a full Redis does not take. The page is needed then all the same.
+	d.oldest, _ = o.cfg.Runs.OldestWaiting(ctx, id)
+	put := o.putOff.get(ctx)
+	d.sampled = put.value.sampled
+	if w := put.value.byRun[id]; w != nil {
+		d.waits = *w
+	}
+	return d, errors.Join(put.err, o.foresee(ctx, &d))
+}
+
+// foresee finds out which portals a run's rows wait for, and when they are done.
+func (o *Overview) foresee(ctx context.Context, d *detail) error {
+	all, err := o.waitingFor(ctx, d)
+	if err != nil {
+		return err
+	}
+	top, rest := all[:min(len(all), askedPortals)], all[min(len(all), askedPortals):]
+	d.asked = len(top)
+	open, err := o.countRest(ctx, d, rest)
+	if err != nil {
+		return err
+	}
+	loads, err := o.loads(ctx, d, top)
+	if err != nil {
+		return err
+	}
+	server := o.server.get(ctx)
+	ol := outlook.Outlook{
+		Gate: &remembering{Gate: o.cfg.Gate}, Batch: o.cfg.Batch, Parallel: o.cfg.Parallel,
+		Now: func() time.Time { return o.cfg.Now().Add(server.value.ahead) },
+	}
+	if d.total, err = ol.All(ctx, slices.Clone(loads)); err != nil {
+		return err
+	}
+	d.note(ratelimit.Held, d.total.Held)
+	d.note(ratelimit.Silent, d.total.Silent)
+	d.note(ratelimit.Refused, d.total.Refusing)
+	for i := range d.total.Shut {
+		c := d.counts[d.total.Shut[i].Shut]
+		c.rows += d.total.Shut[i].Rows
+		d.counts[d.total.Shut[i].Shut] = c
+	}
+	d.total.Foreseen += open + d.unseen(all)
+	d.total.Lately(d.rate)
+	for _, l := range loads {
+		p, err := ol.One(ctx, l)
+		if err != nil {
+			return err
+		}
+		d.top = append(d.top, portalOutlook{Portal: p})
+	}
+	d.foreseen = true
+	slices.SortStableFunc(d.top, func(a, b portalOutlook) int { return cmp.Compare(b.Rows, a.Rows) })
+	return nil
+}
+
+// unseen is how many rows wait for portals beyond mostScanned.
+func (d *detail) unseen(all []portalRows) int {
+	if !d.cut {
+		return 0
+	}
+	rows := d.info.Counts.Waiting
+	for _, p := range all {
+		rows -= p.rows
+	}
+	return max(rows, 0)
+}
+
+func (d *detail) note(why ratelimit.Reason, portals int) {
+	c := d.counts[why]
+	c.portals += portals
+	d.counts[why] = c
+}
+
+// waitingFor returns the portals that rows of a run wait for, those with most
+// rows first.
+func (o *Overview) waitingFor(ctx context.Context, d *detail) ([]portalRows, error) {
+	var all []portalRows
+	err := o.cfg.Runs.Waiting(ctx, d.info.ID, func(portal string, rows int) error {
+		if len(all) == mostScanned {
+			return errEnough
+		}
+		all = append(all, portalRows{portal, rows})
+		return nil
+	})
+	if d.cut = errors.Is(err, errEnough); err != nil && !d.cut {
+		return nil, err
+	}
+	slices.SortFunc(all, func(a, b portalRows) int { return cmp.Or(cmp.Compare(b.rows, a.rows), cmp.Compare(a.id, b.id)) })
+	all = slices.CompactFunc(all, func(a, b portalRows) bool { return a.id == b.id }) // one may be told of twice
+	d.portals = len(all)
+	return all, nil
+}
+
+// countRest counts the portals that the gate is not asked about, by what is
+// known of them anyway, and returns how many of their rows nothing is known to keep.
+func (o *Overview) countRest(ctx context.Context, d *detail, rest []portalRows) (open int, err error) {
+	if len(rest) == 0 {
+		return 0, nil
+	}
+	held, gate := o.held.get(ctx), o.gate.get(ctx)
+	for _, p := range rest {
+		why := gate.value.closed[p.id].Closed
+		if _, ok := held.value.holds[p.id]; ok {
+			why = ratelimit.Held
+		}
+		if why == ratelimit.None || why == ratelimit.Refused {
+			open += p.rows
+		}
+		if why != ratelimit.None {
+			c := d.counts[why]
+			c.add(p.rows)
+			d.counts[why] = c
+		}
+	}
+	return open, errors.Join(held.err, gate.err)
+}
+
+// loads finds the portals. Those that wait for a new token are told of apart, as
+// nobody knows when there will be one; one that was removed has rows that end as
+// soon as a worker takes them.
+func (o *Overview) loads(ctx context.Context, d *detail, top []portalRows) ([]outlook.Load, error) {
+	found := make([]portals.Portal, len(top))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(askedAtOnce)
+	for i, w := range top {
+		g.Go(func() error {
+			p, err := o.names.Get(ctx, w.id)
+			if err != nil && !errors.Is(err, portals.ErrUnknown) {
+				return err
+			}
+			found[i] = p
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	var loads []outlook.Load
+	for i, w := range top {
+		p := &found[i]
+		load := outlook.Load{Portal: p, Rows: w.rows}
+		switch why := d.token(p); {
+		case p.ID == "":
+			d.unknown.add(w.rows)
+		case why != "":
+			d.signIn.add(w.rows)
+			d.top = append(d.top, portalOutlook{Portal: outlook.Portal{Load: load}, token: why})
+		default:
+			loads = append(loads, load)
+		}
+	}
+	return loads, nil
+}
+
+// tokenWait is how the last error of a row begins that waits for a new token.
+const tokenWait = "waits for a new token: " //nolint:gosec // no credential, but words
+
+// token is why there is no new token for a portal, if rows wait for one. That it
+// is being renewed is what happens once an hour, and keeps nothing.
+func (d *detail) token(p *portals.Portal) string {
+	if p.Held != nil || p.Gone != nil {
+		return ""
+	}
+	why, ok := strings.CutPrefix(d.waits.portals[p.ID].reason, tokenWait)
+	if !ok || strings.HasPrefix(why, signin.CodePending+": the access token ") {
+		return ""
+	}
+	return why
+}
+
+// remembering is a gate that is asked for each portal once.
+type remembering struct {
+	ratelimit.Gate
+
+	mu     sync.Mutex
+	states map[string]state
+	places map[placeKey][]ratelimit.Place
+}
+
+type state struct {
+	snapshot ratelimit.Snapshot
+	known    bool
+}
+
+// placeKey is what tells the questions of one look for a portal's place apart.
+type placeKey struct {
+	portal string
+	ahead  int
+}
+
+// State implements [ratelimit.Gate].
+func (g *remembering) State(ctx context.Context, portal string) (ratelimit.Snapshot, bool, error) {
+	g.mu.Lock()
+	s, ok := g.states[portal]
+	g.mu.Unlock()
+	if ok {
+		return s.snapshot, s.known, nil
+	}
+	snapshot, known, err := g.Gate.State(ctx, portal)
+	if err != nil {
+		return snapshot, known, err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.states == nil {
+		g.states = map[string]state{}
+	}
+	g.states[portal] = state{snapshot, known}
+	return snapshot, known, nil
+}
+
+// Place implements [ratelimit.Gate].
+func (g *remembering) Place(ctx context.Context, r ratelimit.LineRequest) ([]ratelimit.Place, error) {
+	k := placeKey{r.Portal, r.Ahead}
+	g.mu.Lock()
+	places, ok := g.places[k]
+	g.mu.Unlock()
+	if ok {
+		return places, nil
+	}
+	places, err := g.Gate.Place(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.places == nil {
+		g.places = map[placeKey][]ratelimit.Place{}
+	}
+	g.places[k] = places
+	return places, nil
+}
+
+// details are the runs that were looked at lately.
+type details struct {
+	o *Overview
+
+	mu   sync.Mutex
+	runs map[string]*kept[detail]
+	last []string // their ids, the one looked at last in the end
+}
+
+// mostDetails bounds how many are kept.
+const mostDetails = 32
+
+func newDetails(o *Overview) *details { return &details{o: o, runs: map[string]*kept[detail]{}} }
+
+// get returns how a run gets on.
+func (d *details) get(ctx context.Context, id string) answer[detail] { return d.of(id).get(ctx) }
+
+func (d *details) of(id string) *kept[detail] {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	k := d.runs[id]
+	if k == nil {
+		k = keep(d.o.looks, "run", func(ctx context.Context) (detail, error) { return d.o.askRun(ctx, id) })
+		d.runs[id] = k
+	}
+	d.last = append(slices.DeleteFunc(d.last, func(s string) bool { return s == id }), id)
+	if false {
+		delete(d.runs, d.last[0])
+		d.last = d.last[1:]
+	}
+	return k
+}
