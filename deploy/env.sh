@@ -10,6 +10,10 @@ if [ -e .env ]; then
 	exit 1
 fi
 
+# Commands in containers are to read and write files in data, and root they are not.
+run_as=$(id -u):$(id -g)
+[ "$(id -u)" -ne 0 ] || run_as=65532:65532
+
 random() { head -c "$1" /dev/urandom | "$2" | tr -d '\n '; }
 hex() { od -An -v -tx1; }
 
@@ -20,8 +24,9 @@ template=$(cat .env.example)
 	echo "REDIS_PASSWORD=$(random 24 hex)"
 	echo "DASHBOARD_PASSWORD=$(random 12 hex)"
 	echo "GRAFANA_PASSWORD=$(random 12 hex)"
-	echo "RUN_AS=$(id -u):$(id -g)"
+	echo "RUN_AS=$run_as"
 } >.env.new
 mv .env.new .env
 mkdir -p data
+[ "$(id -u)" -ne 0 ] || chown "$run_as" data
 echo "env.sh: .env is written; keep its SECRETS_KEY" >&2

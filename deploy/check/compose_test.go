@@ -59,7 +59,7 @@ func TestEnvScript(t *testing.T) {
 			t.Errorf("%s is %q", name, env[name])
 		}
 	}
-	if !regexp.MustCompile(`^\d+:\d+$`).MatchString(env["RUN_AS"]) {
+	if !regexp.MustCompile(`^[1-9]\d*:\d+$`).MatchString(env["RUN_AS"]) {
 		t.Errorf("RUN_AS is %q", env["RUN_AS"])
 	}
 	for name := range envFile(t, false, deploy, ".env.example") {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -199,7 +200,7 @@ func (r *teller) death(n int) runs.Outcome {
 
 func TestRandomStoriesKeepTheCausesTrue(t *testing.T) {
 	for _, codes := range []int{3, 12, 40} {
-		t.Run(fmt.Sprint(codes), func(t *testing.T) {
+		t.Run(strconv.Itoa(codes), func(t *testing.T) {
 			begun(t, func(t *testing.T, s *runs.Store, _ redis.UniversalClient) {
 				story := &teller{Rand: rand.New(rand.NewPCG(1, uint64(codes))), s: s, gens: map[int]int{}, codes: codes}
 				must(t, second(s.Add(t.Context(), "r", rows(1, 300))))

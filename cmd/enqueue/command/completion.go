@@ -47,7 +47,7 @@ func (a *app) arguments() map[string]cobra.CompletionFunc {
 		"run": rows, "check": rows, "submit": rows,
 		"status": run, "results": run, "dead list": run, "dead export": run, "dead retry": run,
 		"portals import": completion.First(portalsFiles()),
-		"portals check": a.offerPortals, "portals hold": a.offerPortals, "portals release": a.offerPortals, "portals remove": a.offerPortals,
+		"portals check":  a.offerPortals, "portals hold": a.offerPortals, "portals release": a.offerPortals, "portals remove": a.offerPortals,
 	}
 }
 

@@ -25,11 +25,12 @@ func newStatus(a *app) *cobra.Command {
 		Use:   "status [RUN]",
 		Short: "Show runs, or one run: counts, rate, what waits and for what",
 		Long: `Show the newest runs, or one run: its counts, what its dead rows died of, how
-fast it is, what its waiting rows wait for, and when it will be done: by the limits of its portals and what
-they are doing now, or, where no limit binds, at the pace of late. It says which
-limit binds on which portal. Rows of portals that are held or do not answer have
-no such time; the portals are named, with since when and why. Nor have rows of
-portals that wait for a new token, which the authorization server does not give.`,
+fast it is, what its waiting rows wait for, and when it will be done: by the
+limits of its portals and what they are doing now, or, where no limit binds, at
+the pace of late. It says which limit binds on which portal. Rows of portals that
+are held or do not answer have no such time; the portals are named, with since
+when and why. Nor have rows of portals that wait for a new token, which the
+authorization server does not give.`,
 		Example: "  enqueue status\n  enqueue status 0190a5c2-… --format json",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -40,7 +40,7 @@ const fleetUser = `user fleet on >` + fleetPassword + ` ` + fleetACL
 
 const fleetACL = `resetkeys ~asynq:* ~botfleet:* resetchannels &asynq:cancel -@all ` +
 	`+@read +@write +@connection +@transaction -@dangerous +eval +evalsha +subscribe +unsubscribe ` +
-	`+info +time +command +cluster|slots +cluster|nodes +cluster|keyslot`
+	`+info +time +command +cluster|slots +cluster|info +cluster|nodes +cluster|keyslot`
 
 // watchUser is the user of workers and producers on Sentinels.
 const watchUser = `user watch on >` + watchPassword + ` ` + watchACL

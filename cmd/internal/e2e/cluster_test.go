@@ -139,6 +139,11 @@ func everyCommand(t *testing.T, env []string) {
 func pagesWork(t *testing.T, w *process) {
 	t.Helper()
 	awaitReady(t, w, true, 10*time.Second)
+	for path, want := range map[string]string{"/": "</html>", "/dashboard/api/queues": portals.QueueName(0), "/dashboard/api/redis_info": "version"} {
+		if got := page(t, w, path); !strings.Contains(got, want) {
+			t.Errorf("%s has no %q: %s", path, want, tail(got))
+		}
+	}
 	metrics := page(t, w, "/metrics")
 	for _, want := range []string{`botfleet_rows_registered_total{how="created"}`, "botfleet_redis_memory_used_bytes ", "botfleet_portals{"} {
 		if !strings.Contains(metrics, want) {

@@ -95,6 +95,7 @@ type throttle struct {
 	mu     sync.Mutex
 	known  map[string]*rate.Limiter
 	others *rate.Limiter
+	tidied time.Time // when it was last looked for counts that have run out
 }
 
 func newThrottle(now func() time.Time) *throttle {
@@ -120,7 +121,8 @@ func (t *throttle) try(from string, check func() bool) answer {
 	defer t.mu.Unlock()
 	now := t.now()
 	count, ok := t.known[from]
-	if !ok && len(t.known) >= guessers {
+	if !ok && len(t.known) >= guessers && now.Sub(t.tidied) >= guessEvery {
+		t.tidied = now
 		t.forget(now)
 	}
 	switch {

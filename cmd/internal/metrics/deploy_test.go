@@ -69,7 +69,7 @@ func checkQuery(t *testing.T, where, query string) []string {
 	grouped := false
 	var kept []string
 	for _, g := range groupingIn.FindAllStringSubmatch(query, -1) {
-		for _, l := range strings.Split(g[1], ",") {
+		for l := range strings.SplitSeq(g[1], ",") {
 			l = strings.TrimSpace(l)
 			if grouped = true; !slices.Contains(labels, l) && !slices.Contains(everywhere, l) {
 				t.Errorf("%s: nothing in it has a label %s: %s", where, l, query)

@@ -152,10 +152,9 @@ func (m *Metrics) Mended(kind string, n int) { m.counts.mended.WithLabelValues(k
 
 // Outcome implements [tasks.Meter] and [sweep.Meter].
 func (m *Metrics) Outcome(o *runs.Outcome) {
-	switch o.Status {
-	case runs.StatusRegistered:
+	if o.Status == runs.StatusRegistered {
 		m.counts.registered.WithLabelValues(hows.of(o.How)).Inc()
-	case runs.StatusDead:
+	} else if o.Status == runs.StatusDead {
 		code := other
 		if o.Error != nil {
 			code = m.counts.codes.label(o.Error.Code)

@@ -62,6 +62,7 @@ func TestOutcomesAreCounted(t *testing.T) {
 	at(time.Hour, runs.Outcome{Status: runs.StatusDead, Class: "blocked", Error: &runs.Failure{Code: "expired_token"}})
 	at(time.Hour, runs.Outcome{Status: runs.StatusDead, Class: "something new", Error: &runs.Failure{Code: "a sentence, not a code"}})
 	m.Outcome(&runs.Outcome{Status: runs.StatusDead, Class: "transient"})
+	m.Outcome(&runs.Outcome{Status: runs.StatusDuplicate}) // by the sweeper: neither of both
 	says(t, scrape(t, m),
 		`botfleet_rows_registered_total{how="created"} 1`,
 		`botfleet_rows_registered_total{how="recovered"} 0`,

@@ -342,7 +342,7 @@ func (d *details) of(id string) *kept[detail] {
 		d.runs[id] = k
 	}
 	d.last = append(slices.DeleteFunc(d.last, func(s string) bool { return s == id }), id)
-	if false {
+	if len(d.last) > mostDetails {
 		delete(d.runs, d.last[0])
 		d.last = d.last[1:]
 	}

@@ -290,6 +290,7 @@ func TestRedisAway(t *testing.T) {
 			s := newStage(t, redistest.Client(t, server.URL))
 			p := s.portals("acme.bitrix24.ru")
 			s.run("now", "campaign.csv", p[0])
+			s.ask(p[0], ratelimit.Answer{Outcome: ratelimit.Answered})
 			leave(server)
 			if name == "frozen" {
 				defer server.Thaw()
@@ -345,11 +346,10 @@ func TestWhatALookCosts(t *testing.T) {
 		return s.commands.Load() - before
 	}
 	one, many := cost(1), cost(50)
-	// The registry may be read twice for a portal that two runs ask for at once.
-	// For a portal that is asked about: three commands of the registry, in a
-	// transaction of two more, two trips of the gate with two commands each, and a place.
-	const most = detailedRuns*askedPortals*12 + 500
-	if one > most || many > one+one/4 {
+	// For a portal that is asked about: the registry's transaction of three reads,
+	// and two trips to the gate, which is asked once.
+	const most = detailedRuns*askedPortals*8 + 150
+	if one > most || many > most {
 		t.Errorf("%d commands for one viewer, at most %d; %d for 50", one, most, many)
 	}
 	before := s.commands.Load()

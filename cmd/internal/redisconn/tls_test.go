@@ -1,13 +1,17 @@
 package redisconn_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
-	"net/http"
-	"net/http/httptest"
+	"math/big"
+	"net"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"botfleet/cmd/internal/redisconn"
 	"botfleet/ratelimit/redistest"
@@ -23,17 +27,28 @@ func pemFile(t *testing.T, kind string, der []byte) string {
 	return path
 }
 
-// testPair is the certificate that httptest brings, for 127.0.0.1 and example.com,
-// which is its own authority.
+// testPair is a certificate for 127.0.0.1 and example.com, for servers and
+// clients, which is its own authority.
 func testPair(t *testing.T) (cert, key string) {
 	t.Helper()
-	s := httptest.NewTLSServer(http.NotFoundHandler())
-	defer s.Close()
-	der, err := x509.MarshalPKCS8PrivateKey(s.TLS.Certificates[0].PrivateKey)
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return pemFile(t, "CERTIFICATE", s.Certificate().Raw), pemFile(t, "PRIVATE KEY", der)
+	c := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{"example.com"},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, c, c, &private.PublicKey, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pemFile(t, "CERTIFICATE", der), pemFile(t, "PRIVATE KEY", keyDER)
 }
 
 // A Redis with an authority of its own, that wants a certificate of its clients.

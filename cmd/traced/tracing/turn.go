@@ -87,7 +87,7 @@ func (t *Tracer) Outcome(ctx context.Context, o *runs.Outcome) {
 		own.span.SetAttributes(keyBotID.Int64(o.BotID))
 	}
 	if o.Error == nil {
-		own.span.SetAttributes(keyHow.String(string(o.How)))
+		own.span.SetAttributes(keyHow.String(o.How))
 		return
 	}
 	own.span.SetAttributes(keyClass.String(o.Class), keyError.String(o.Error.Code))
