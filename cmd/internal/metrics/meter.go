@@ -152,14 +152,16 @@ func (m *Metrics) Mended(kind string, n int) { m.counts.mended.WithLabelValues(k
 
 // Outcome implements [tasks.Meter] and [sweep.Meter].
 func (m *Metrics) Outcome(o *runs.Outcome) {
-	if o.Status == runs.StatusRegistered {
+	switch o.Status {
+	case runs.StatusRegistered:
 		m.counts.registered.WithLabelValues(hows.of(o.How)).Inc()
-	} else if o.Status == runs.StatusDead {
+	case runs.StatusDead:
 		code := other
 		if o.Error != nil {
 			code = m.counts.codes.label(o.Error.Code)
 		}
 		m.counts.dead.WithLabelValues(classes.of(bitrix.Class(o.Class)), code).Inc()
+	case runs.StatusRefused, runs.StatusDuplicate: // their own end: neither of both
 	}
 	if !o.QueuedAt.IsZero() {
 		m.counts.completion.WithLabelValues().Observe(max(0, o.DoneAt.Sub(o.QueuedAt).Seconds())) // clocks differ

@@ -17,6 +17,7 @@ import (
 	"botfleet/cmd/internal/overview"
 	"botfleet/cmd/internal/redisconn"
 	"botfleet/cmd/internal/version"
+	"botfleet/tasks/dispatch"
 )
 
 // dashboardPath is where the queue is shown.
@@ -49,7 +50,7 @@ func openSites(cfg config.Config, base *engine.Base, w *engine.Worker, log *slog
 	}
 	s.overview, err = overview.New(overview.Config{
 		Runs: base.Runs, Registry: base.Registry, Gate: w.Gate(), Queues: base.Inspector, Redis: base.Redis,
-		Warnings: w.Warnings, Batch: cfg.BatchSize, Parallel: cfg.PortalParallel,
+		Warnings: w.Warnings, Batch: rowsInRequest(cfg), Parallel: cfg.PortalParallel,
 		Dashboard: dashboardPath + "/", Version: version.String(), Log: log,
 	})
 	if err != nil {
@@ -84,4 +85,12 @@ func (s *sites) announce(addr string, log *slog.Logger) {
 func (s *sites) close() {
 	s.overview.Close()
 	_ = s.redis.Close() // nobody asks any more
+}
+
+// rowsInRequest is how many rows the worker's requests may carry.
+func rowsInRequest(cfg config.Config) int {
+	if dispatch.Batching(cfg.Batch) == dispatch.Off {
+		return 1
+	}
+	return cfg.BatchSize
 }
