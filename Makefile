@@ -7,6 +7,10 @@ VULN_VERSION := v1.8.0
 TOOLS ?= $(CURDIR)/.tools
 LINT  := $(TOOLS)/golangci-lint-$(LINT_VERSION)/golangci-lint
 VULN  := $(TOOLS)/govulncheck-$(VULN_VERSION)/govulncheck
+PROMTOOL ?= $(or $(shell command -v promtool),$(TOOLS)/prometheus/usr/bin/promtool)
+
+# Modules of their own, so that nothing they need is linked into the commands.
+MODULES := cmd/traced deploy/check
 
 # Options of single targets, as in `make fuzz FUZZTIME=1m`.
 FUZZTIME ?= 5s
@@ -27,10 +31,16 @@ build: ## build enqueue and worker into bin/
 .PHONY: test
 test: redis ## run the tests, against a redis-server that they start themselves
 	go test $(PKG)
+ifeq ($(PKG),./...)
+	cd cmd/traced && go test ./...
+endif
 
 .PHONY: test/race
 test/race: redis ## run the tests under the race detector
 	go test -race $(PKG)
+ifeq ($(PKG),./...)
+	cd cmd/traced && go test -race ./...
+endif
 
 .PHONY: cover
 cover: redis ## run the tests and say how much of the code they reach (coverage.out)
@@ -43,10 +53,8 @@ cover: redis ## run the tests and say how much of the code they reach (coverage.
 fuzz: ## run each fuzz target for FUZZTIME (5s)
 	@listing=$$(go test -list '^Fuzz' $(PKG)) || { echo "$$listing"; exit 1; }; \
 	echo "$$listing" | awk '/^Fuzz/ {name[n++] = $$1} /^ok/ {for (i = 0; i < n; i++) print $$2, name[i]; n = 0}' | \
-	while read -r package target; do \
-		echo "$$package $$target"; \
-		go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package" </dev/null || exit 1; \
-	done
+	xargs -P 2 -L 1 sh -c 'out=$$(go test -run "^\$$" -fuzz "^$$1\$$" -fuzztime $(FUZZTIME) -parallel 1 "$$0" 2>&1); status=$$?; \
+		printf "%s %s\n%s\n" "$$0" "$$1" "$$out"; exit $$status'
 
 .PHONY: bench
 bench: redis ## measure against bare asynq and against the portals' limits; options in ARGS
@@ -70,7 +78,7 @@ quickstart: ## run the first command of the README and check its result
 	{ [ "$$seconds" -lt 20 ] || { echo "quick start: expected less than 20 s" >&2; exit 1; }; }
 
 .PHONY: lint
-lint: lint/fmt lint/vet lint/all ## check layout, go vet and every linter
+lint: lint/fmt lint/vet lint/all lint/alerts lint/deploy ## check layout, go vet, every linter, alerts and deployment
 
 .PHONY: lint/fmt
 lint/fmt:
@@ -79,14 +87,26 @@ lint/fmt:
 .PHONY: lint/vet
 lint/vet:
 	go vet ./...
+	cd cmd/traced && go vet ./...
 
 .PHONY: lint/all
 lint/all: $(LINT)
 	$(LINT) run ./...
+	cd cmd/traced && $(LINT) run ./...
+
+.PHONY: lint/alerts
+lint/alerts: $(PROMTOOL) ## check Prometheus' configuration and the alerts, and test the alerts
+	cd deploy/prometheus && $(PROMTOOL) check config prometheus.yml && $(PROMTOOL) check rules alerts.yaml && $(PROMTOOL) test rules alerts_test.yaml
+
+# Uncached: what it looks at lies outside its module.
+.PHONY: lint/deploy
+lint/deploy: redis ## check image, compose file, manifests and unit, and run what the image holds
+	cd deploy/check && go vet ./... && go test -count=1 ./...
 
 .PHONY: tidy
 tidy: ## check that go.mod and go.sum name exactly what is used
 	go mod tidy -diff
+	for module in $(MODULES); do (cd $$module && go mod tidy -diff) || exit 1; done
 
 # govulncheck exits with 3 for findings. Without its database it cannot judge; that is said, and passes.
 .PHONY: vuln
@@ -107,6 +127,10 @@ redis: ## install redis-server where it is missing
 	fi; \
 	$$root apt-get update -q && \
 	$$root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends redis-server
+
+# Debian's package holds promtool; unpacked rather than installed, it starts no service.
+$(TOOLS)/prometheus/usr/bin/promtool:
+	mkdir -p $(TOOLS)/prometheus && cd $(TOOLS)/prometheus && apt-get download -q prometheus && dpkg -x prometheus_*.deb . && rm prometheus_*.deb
 
 $(LINT):
 	GOBIN=$(@D) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)

@@ -71,11 +71,11 @@ func (w *Worker) Serve(queues []string) error {
 	if w.paused {
 		return nil
 	}
-	for _, q := range queues {
-		if w.servers[q] != nil {
-			continue
-		}
-		s := asynq.NewServerFromRedisClient(w.fetch, w.serverConfig(q))
+	fresh := slices.DeleteFunc(slices.Clone(queues), func(q string) bool { return w.servers[q] != nil })
+	// Those that run keep the slots they have.
+	slots := QueueSlots(w.cfg.Concurrency, len(w.servers)+len(fresh))
+	for _, q := range fresh {
+		s := asynq.NewServerFromRedisClient(w.fetch, w.serverConfig(q, slots))
 		if err := s.Start(w.cfg.Handler); err != nil {
 			return fmt.Errorf("serve queue %s: %w", q, err)
 		}
@@ -116,7 +116,7 @@ func (w *Worker) Announce(ctx context.Context) error {
 	return nil
 }
 
-func (w *Worker) serverConfig(queue string) asynq.Config {
+func (w *Worker) serverConfig(queue string, slots int) asynq.Config {
 	// Together these cost a Redis with nothing to do some 10 commands a second
 	// for each queue.
 	check, forward := 600*time.Millisecond, time.Second
@@ -125,7 +125,7 @@ func (w *Worker) serverConfig(queue string) asynq.Config {
 	}
 	return asynq.Config{
 		Queues:                   map[string]int{queue: 1},
-		Concurrency:              QueueSlots(w.cfg.Concurrency, len(w.cfg.Queues)),
+		Concurrency:              slots,
 		TaskCheckInterval:        check,
 		DelayedTaskCheckInterval: forward,
 		RetryDelayFunc:           RetryDelay(time.Now),

@@ -28,7 +28,8 @@ const importRounds = 20
 // the registry: a bare [*FileError] means that nothing was stored. A portal already
 // known by host or member_id keeps its id and queue; new credentials release
 // any hold and end Gone; credentials given before do not overwrite what was
-// refreshed, and a host that of a rename, since.
+// refreshed or replaced, and a host that of a rename, since. Where the stored
+// ones do not open, any replace them, and those that had come later may follow.
 // Any other error may leave a part stored, and the same import again completes it.
 func (r *Registry) Import(ctx context.Context, entries []Entry) (Imported, error) {
 	var done Imported
@@ -143,7 +144,7 @@ func (p *plan) importing(r *Registry, e *Entry) error {
 		p.is.MemberID = was.MemberID
 	}
 	p.is.Generation, p.is.AppHash, p.is.Installs, p.is.Gone = was.Generation, was.AppHash, was.Installs, was.Gone
-	p.is.Source, p.is.InstallSource, p.is.Earlier = was.Source, was.InstallSource, was.Earlier
+	p.is.Source, p.is.InstallSource, p.is.Earlier, p.is.Later = was.Source, was.InstallSource, was.Earlier, was.Later
 	src := source(e.Access, e.RefreshToken)
 	known := p.wasRaw != "" && was.brought(src)
 	if known && was.opens(r.keys, p.id) {
@@ -155,10 +156,15 @@ func (p *plan) importing(r *Registry, e *Entry) error {
 		return p.encode()
 	}
 	p.is.Generation = p.next()
-	if !known {
-		p.is.replaced(was)
+	if known {
+		p.is.restored(was, src)
+	} else {
+		p.is.replaced(was, src)
 		p.is.Source, p.ends = src, endAny
 		p.is.come()
+	}
+	if known && was.Credential != e.Access.Fingerprint() {
+		p.ends = endOwn // the hold is of those that do not open
 	}
 	if e.Access.Webhook() {
 		p.is.AppHash = "" // of an application that is not in use here any more

@@ -157,7 +157,7 @@ func (p *plan) installing(r *Registry, in Install) error {
 		is.rename(in.Access.Host())
 	}
 	is.Generation = p.next()
-	is.replaced(was)
+	is.replaced(was, src)
 	is.InstallSource, is.ClientID, p.ends = src, "", endOwn
 	if err := is.seal(r.keys, p.id, in.Access, in.Refresh); err != nil {
 		return err

@@ -20,6 +20,8 @@ type company struct {
 	now                      creds // host apart, the present ones
 	imported, installed      creds
 	earlier                  [8]creds // replaced tokens, the newest first
+	later                    [8]creds // tokens that came after the present ones, the newest first
+	strange                  bool     // sealed under the key that only strangers begin with
 	generation               int64
 	app                      string // application_token
 	installs                 int
@@ -33,16 +35,52 @@ func (c *company) brought(b creds) bool {
 	return b == c.imported || b == c.installed || slices.Contains(c.earlier[:], b)
 }
 
-// replace notes the tokens that new credentials take the place of.
-func (c *company) replace() {
-	if c.generation == 0 || c.now.webhook {
+// note8 puts credentials in front of others, unless they are among them.
+func note8(all *[8]creds, b creds) {
+	if b != (creds{}) && !slices.Contains(all[:], b) {
+		copy(all[1:], all[:])
+		all[0] = b
+	}
+}
+
+// replace notes the tokens that b takes the place of.
+func (c *company) replace(b creds) {
+	if c.generation > 0 && !c.now.webhook {
+		note8(&c.earlier, c.imported)
+		note8(&c.earlier, c.installed)
+	}
+	came := c.later
+	c.later = [8]creds{}
+	at := slices.Index(came[:], b) // those before it came later
+	copy(c.later[:], came[:max(at, 0)])
+	for _, passed := range slices.Backward(came[at+1:]) {
+		note8(&c.earlier, passed)
+	}
+}
+
+// goBack stores tokens that came before: those that came after them are to come.
+func (c *company) goBack(b creds) {
+	was := *c
+	at := slices.Index(was.earlier[:], b)
+	if at < 0 && b == was.installed {
 		return
 	}
-	for _, b := range []creds{c.imported, c.installed} {
-		if b != (creds{}) && !slices.Contains(c.earlier[:], b) {
-			copy(c.earlier[1:], c.earlier[:])
-			c.earlier[0] = b
+	c.later = [8]creds{}
+	if at >= 0 {
+		c.earlier = [8]creds{}
+		copy(c.earlier[:], was.earlier[at+1:])
+		copy(c.later[:], was.earlier[:at])
+	}
+	for _, s := range []creds{was.imported, was.installed} {
+		if s != b && !slices.Contains(c.earlier[:], s) {
+			note8(&c.later, s)
 		}
+	}
+	for _, s := range slices.Backward(was.later[:]) {
+		note8(&c.later, s)
+	}
+	if c.imported = b; b != was.installed {
+		c.installed = creds{}
 	}
 }
 
@@ -59,10 +97,11 @@ type world struct {
 	holds   map[*company]portals.Hold
 	notes   map[*company]note
 	loud    bool // since the cache was refreshed
+	strange bool // who asks holds only the strangers' key
 }
 
 func newWorld() *world {
-	return &world{nil, map[string]*company{}, map[string]*company{}, map[*company]portals.Hold{}, map[*company]note{}, true}
+	return &world{nil, map[string]*company{}, map[string]*company{}, map[*company]portals.Hold{}, map[*company]note{}, true, false}
 }
 
 // Outcomes of what is asked of the registry.
@@ -106,8 +145,13 @@ func (c *company) rename(host string) {
 	}
 }
 
-// give stores credentials.
-func (c *company) give(b creds) { c.now, c.generation = b, c.generation+1 }
+// give stores credentials, sealed by who asks.
+func (w *world) give(c *company, b creds) {
+	c.now, c.generation, c.strange = b, c.generation+1, w.strange
+}
+
+// opens says whether who asks can open a company's credentials.
+func (w *world) opens(c *company) bool { return c.strange || !w.strange }
 
 // release ends a hold, unless it is a person's.
 func (w *world) release(p *company) {
@@ -142,16 +186,27 @@ func (w *world) importing(member string, b creds, client string, burst int) stri
 	if member != "" {
 		is.member = member
 	}
-	if p.generation == 0 || !p.brought(b) {
-		is.replace()
+	switch known := p.generation > 0 && p.brought(b); {
+	case !known:
+		is.replace(b)
 		is.host, is.origin, is.imported = b.host, "", b
-		is.give(b)
+		w.give(&is, b)
 		if is.gone || b.webhook {
 			is.app = ""
 		}
 		is.gone = false
 		delete(w.holds, p)
-	} else {
+	case !w.opens(p):
+		is.goBack(b)
+		is.host, is.origin = b.host, ""
+		w.give(&is, b)
+		if b.webhook {
+			is.app = ""
+		}
+		if b.host != p.host || b.secret != p.now.secret {
+			w.release(p)
+		}
+	default:
 		lapsed = nil
 	}
 	w.loud = w.loud || is != *p
@@ -193,7 +248,7 @@ func (w *world) renew(p *company, generation int64, member string, b creds) stri
 	if b.host != is.host {
 		is.rename(b.host)
 	}
-	is.give(b)
+	w.give(&is, b)
 	w.loud = w.loud || is.member != p.member || is.host != p.host
 	w.release(p)
 	w.store(p, is, lapsed)
@@ -214,6 +269,7 @@ func (w *world) move(p *company, generation int64, b creds) string {
 	}
 	is := *p
 	is.rename(b.host)
+	is.strange = w.strange
 	w.loud = true
 	w.store(p, is, lapsed)
 	return done
@@ -242,12 +298,12 @@ func (w *world) install(member, app string, b creds) (p *company, fresh bool, ou
 		is.installs++
 	}
 	same := p.brought(b) || b.host == p.host && b.secret == p.now.secret
-	if p.gone || p.now.webhook || !same {
+	if p.gone || p.now.webhook || !same || !w.opens(p) {
 		if is.host != b.host {
 			is.rename(b.host)
 		}
-		is.replace()
-		is.give(b)
+		is.replace(b)
+		w.give(&is, b)
 		is.installed, is.client = b, ""
 		w.release(p)
 		if h == m {

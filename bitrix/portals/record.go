@@ -3,12 +3,9 @@
 package portals
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"botfleet/bitrix"
@@ -46,6 +43,9 @@ type record struct {
 	// Earlier are the sources of tokens that newer ones have replaced: they are
 	// dead, and an old file must not bring them back.
 	Earlier []string `json:"earlier,omitempty"`
+	// Later are the sources of what came after the present credentials, in that
+	// order: these were imported again when those did not open.
+	Later []string `json:"later,omitempty"`
 	// AppHash is the SHA-256 of the application_token, in hexadecimal.
 	AppHash  string      `json:"app_hash,omitempty"`
 	Installs int         `json:"installs,omitempty"` // [Installed.Count]
@@ -93,37 +93,6 @@ func newRecord(e *Entry, queue string) record {
 		OperatingWindow: e.Limits.OperatingWindow.Milliseconds(),
 		ServerTimeout:   e.ServerTimeout.Milliseconds(),
 	}
-}
-
-// source is the fingerprint of credentials as they were brought, refresh token
-// included.
-func source(access bitrix.Access, refresh bitrix.Secret) string {
-	sum := sha256.Sum256([]byte(access.Fingerprint() + "\x00" + refresh.Reveal()))
-	return hex.EncodeToString(sum[:8])
-}
-
-// brought says whether credentials with this source were imported or installed
-// before: what is stored is those, what they became by refreshing, or newer.
-func (rec *record) brought(source string) bool {
-	return source == rec.Source || source == rec.InstallSource || slices.Contains(rec.Earlier, source)
-}
-
-// mostEarlier bounds the sources of replaced tokens that a record keeps.
-const mostEarlier = 8
-
-// replaced notes the sources of the tokens that new credentials take the place
-// of. A webhook does not end with that: it may come back.
-func (rec *record) replaced(was *record) {
-	if was.Kind != OAuth {
-		return
-	}
-	rec.Earlier = slices.Clone(was.Earlier)
-	for _, source := range []string{was.Source, was.InstallSource} {
-		if source != "" && !slices.Contains(rec.Earlier, source) {
-			rec.Earlier = append(rec.Earlier, source)
-		}
-	}
-	rec.Earlier = rec.Earlier[max(0, len(rec.Earlier)-mostEarlier):]
 }
 
 // rename gives the record another host, and remembers the first.

@@ -23,16 +23,17 @@ import (
 func TestRegistryIsItsModel(t *testing.T) {
 	t.Parallel()
 	client := redistest.Client(t, "redis://"+miniredis.RunT(t).Addr())
-	one, two := portals.NewKey(), portals.NewKey()
+	one, two, strange := portals.NewKey(), portals.NewKey(), portals.NewKey()
 	registries := []*portals.Registry{
-		portals.New(client, mustKeys(t, one+","+two), portals.Options{}),
-		portals.New(client, mustKeys(t, two+","+one), portals.Options{}),
+		portals.New(client, mustKeys(t, one+","+two+","+strange), portals.Options{}),
+		portals.New(client, mustKeys(t, two+","+one+","+strange), portals.Options{}),
 	}
+	stranger := portals.New(client, mustKeys(t, strange), portals.Options{})
 	rapid.Check(t, func(t *rapid.T) {
 		if err := client.FlushAll(context.Background()).Err(); err != nil {
 			t.Fatal(err)
 		}
-		s := &story{t: t, ctx: context.Background(), client: client, w: newWorld(), registries: registries,
+		s := &story{t: t, ctx: context.Background(), client: client, w: newWorld(), registries: registries, stranger: stranger,
 			cache: portals.NewCache(registries[0], 0)}
 		t.Repeat(map[string]func(*rapid.T){
 			"import": s.doImport, "renew": s.doRenew, "move": s.doMove, "install": s.doInstall,
@@ -48,6 +49,7 @@ type story struct {
 	client     redis.UniversalClient
 	w          *world
 	registries []*portals.Registry
+	stranger   *portals.Registry // does not open what the others have sealed
 	cache      *portals.Cache
 	made       int // tokens that the authorization server made
 }
@@ -60,7 +62,19 @@ var (
 
 // any is one of the ways to the same registry.
 func (s *story) any() *portals.Registry {
+	s.w.strange = false
 	return s.registries[rapid.IntRange(0, len(s.registries)-1).Draw(s.t, "registry")]
+}
+
+// whoever is one that brings credentials: one of those that hold all keys, or
+// the stranger.
+func (s *story) whoever() *portals.Registry {
+	stranger := rapid.IntRange(0, 3).Draw(s.t, "stranger") == 0
+	if r := s.any(); !stranger {
+		return r
+	}
+	s.w.strange = true
+	return s.stranger
 }
 
 func (s *story) draw(label string, from ...string) string {
@@ -148,7 +162,7 @@ func (s *story) doImport(t *rapid.T) {
 	member := s.draw("member", append(storyMembers, "")...)
 	l := portals.PlanLimits(portals.Standard)
 	l.Burst = rapid.IntRange(50, 51).Draw(t, "burst")
-	_, err := s.any().Import(s.ctx, []portals.Entry{{Name: b.host, MemberID: member, ClientID: client, Plan: portals.Standard, Limits: l,
+	_, err := s.whoever().Import(s.ctx, []portals.Entry{{Name: b.host, MemberID: member, ClientID: client, Plan: portals.Standard, Limits: l,
 		ServerTimeout: portals.DefaultServerTimeout, Access: access(t, b), RefreshToken: portals.NewSecret(b.refresh)}})
 	if s.expect(err, s.w.importing(member, b, client, l.Burst)) {
 		s.learn(s.w.names[b.host])
@@ -209,7 +223,7 @@ func (s *story) doInstall(t *rapid.T) {
 	member, app := s.draw("member", storyMembers...), s.draw("application_token", "app1", "app2")
 	in := portals.Install{MemberID: member, Access: access(t, b), Refresh: portals.NewSecret(b.refresh), AppToken: portals.NewSecret(app)}
 	may := s.any().MayInstall(s.ctx, in)
-	got, err := s.any().Install(s.ctx, in)
+	got, err := s.whoever().Install(s.ctx, in)
 	p, fresh, want := s.w.install(member, app, b)
 	s.expect(may, want)
 	if s.expect(err, want) {
@@ -291,6 +305,9 @@ func (s *story) doRekey(t *rapid.T) {
 	}
 	if n, _, err := r.Rekey(s.ctx); err != nil || n != 0 {
 		t.Fatalf("a second time %d, %v", n, err)
+	}
+	for _, p := range s.w.all {
+		p.strange = false
 	}
 }
 

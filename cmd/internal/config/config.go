@@ -29,7 +29,7 @@ import (
 
 // Config is every setting, checked.
 type Config struct {
-	RedisURL       string        `json:"-" env:"REDIS_URL" envDefault:"redis://127.0.0.1:6379/0" help:"where Redis is: redis://, rediss://, redis-sentinel:// or redis-cluster://"`
+	RedisURL       string        `json:"-" env:"REDIS_URL" envDefault:"redis://127.0.0.1:6379/0" help:"where Redis is: redis://, redis-sentinel:// or redis-cluster://; rediss://, rediss-sentinel:// or rediss-cluster:// over TLS"`
 	Concurrency    int           `env:"CONCURRENCY" envDefault:"1024" help:"rows worked on at once by one worker"`
 	Shards         int           `env:"SHARDS" envDefault:"4" help:"queues that new portals are spread over"`
 	BatchSize      int           `env:"BATCH_SIZE" envDefault:"50" help:"most registrations in one request, at most 50"`
