@@ -135,7 +135,7 @@ func (r *retrying) ended(err error) error {
 	for _, p := range []struct {
 		n    int
 		what string
-	}{{r.registered, "registered meanwhile"}, {r.duplicate, "duplicates of waiting rows"}, {r.refused, "refused"}, {r.stay, "left dead"}} {
+	}{{r.registered, "registered meanwhile"}, {r.duplicate, "waiting in another row already"}, {r.refused, "refused"}, {r.stay, "left dead"}} {
 		if p.n > 0 {
 			did += fmt.Sprintf(", %s %s", report.Count(p.n), p.what)
 		}

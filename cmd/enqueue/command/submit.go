@@ -187,7 +187,7 @@ func also(r receipts) string {
 	for _, p := range []struct {
 		n    int
 		what string
-	}{{r.registered, "registered already"}, {r.refused, "refused"}, {r.duplicate, "duplicates of waiting rows"}} {
+	}{{r.registered, "registered already"}, {r.refused, "refused"}, {r.duplicate, "waiting in another row already"}} {
 		if p.n > 0 {
 			s += fmt.Sprintf(", %s %s", report.Count(p.n), p.what)
 		}
