@@ -126,7 +126,7 @@ func (h *Handler) unreadable(ctx context.Context, p Payload, st runs.State, brok
 		if err != nil && !errors.Is(err, runs.ErrUnknownRun) && !errors.Is(err, runs.ErrBroken) {
 			return h.redisTrouble(err)
 		}
-		h.tell(ctx, p.Run, &o)
+		h.tell(ctx, p.Run, &o, err)
 	}
 	return archive(fmt.Sprintf("row %d of run %s cannot be read: %v", p.Row, p.Run, broken))
 }
@@ -139,7 +139,7 @@ func rowOf(st runs.State, p Payload) (row runs.Row, done bool) {
 		return st.Row, false
 	}
 	o := st.Outcome
-	if o.Status != runs.StatusDead || len(o.Bot) == 0 {
+	if o.Status != runs.StatusDead || len(o.Bot) == 0 || cancelled(o) {
 		return runs.Row{}, true
 	}
 	return runs.Row{
@@ -220,13 +220,14 @@ func (h *Handler) carryOut(ctx context.Context, t *asynq.Task, run string, row r
 		o.Status, o.Class, o.Error = runs.StatusDead, v.Dead.Class, &v.Dead.Error
 		o.BotID, o.Existed = v.Dead.BotID, v.Dead.BotID != 0
 	}
-	if err := h.record(ctx, run, row.Gen, o); err != nil {
+	gone, err := h.record(ctx, run, row.Gen, o)
+	if err != nil {
 		return h.redisTrouble(err)
 	}
 	if h.Meter != nil {
 		h.Meter.Outcome(&o)
 	}
-	h.tell(ctx, run, &o)
+	h.tell(ctx, run, &o, gone)
 	if v.Dead != nil {
 		return h.bury(ctx, t, fmt.Sprintf("dead (%s): %s: %s", o.Class, o.Error.Code, o.Error.Description))
 	}
@@ -242,28 +243,32 @@ const (
 
 // record tells the run of an outcome, for as long as the task is this handler's: a
 // full Redis refuses at once, and one that is told nothing has the row
-// registered again. A run that is gone needs to know nothing.
-func (h *Handler) record(ctx context.Context, run string, gen int, o runs.Outcome) error {
+// registered again. A run that is gone needs to know nothing: record returns why
+// nothing keeps the outcome, nil when the run does.
+func (h *Handler) record(ctx context.Context, run string, gen int, o runs.Outcome) (gone, err error) {
 	for again := recordFirst; ; again = min(2*again, recordMost) {
 		err := h.Runs.Record(ctx, run, gen, o)
 		if err == nil || errors.Is(err, runs.ErrUnknownRun) || errors.Is(err, runs.ErrBroken) {
-			return nil
+			return err, nil
 		}
 		if pause(ctx, again) != nil {
-			return err
+			return nil, err
 		}
 	}
 }
 
-// tell tells those who watch of a recorded outcome.
-func (h *Handler) tell(ctx context.Context, run string, o *runs.Outcome) {
+// tell tells those who watch of an outcome. gone is why the run does not keep it.
+func (h *Handler) tell(ctx context.Context, run string, o *runs.Outcome, gone error) {
 	if h.Tracer != nil {
 		h.Tracer.Outcome(ctx, o)
 	}
-	h.logOutcome(ctx, run, o)
+	h.logOutcome(ctx, run, o, gone)
 }
 
-func (h *Handler) logOutcome(ctx context.Context, run string, o *runs.Outcome) {
+// logOutcome writes the one line of each outcome. Where the run is gone, as after
+// Redis has lost its data, the line is all that is left of it, and warns.
+func (h *Handler) logOutcome(ctx context.Context, run string, o *runs.Outcome, gone error) {
+	level := slog.LevelInfo
 	attrs := []slog.Attr{
 		slog.String("run", run), slog.Int("row", o.Row), slog.String("portal", o.Portal), slog.String("code", o.Code),
 		slog.String("status", string(o.Status)), slog.Int("attempts", o.Attempts),
@@ -273,7 +278,18 @@ func (h *Handler) logOutcome(ctx context.Context, run string, o *runs.Outcome) {
 	} else {
 		attrs = append(attrs, slog.Int64("bot_id", o.BotID), slog.String("how", o.How))
 	}
-	h.Log.LogAttrs(ctx, slog.LevelInfo, "outcome", attrs...)
+	if gone != nil {
+		level = slog.LevelWarn
+		attrs = append(attrs, slog.Bool("recorded", false), slog.String("reason", goneWords(gone)))
+	}
+	h.Log.LogAttrs(ctx, level, "outcome", attrs...)
+}
+
+func goneWords(gone error) string {
+	if errors.Is(gone, runs.ErrUnknownRun) {
+		return "its run is gone"
+	}
+	return gone.Error()
 }
 
 // acknowledge keeps the BOT_ID as the task's result, where the dashboard and

@@ -137,7 +137,8 @@ func (w *Worker) serverConfig(queue string, slots int) asynq.Config {
 	}
 }
 
-// Pause stops taking tasks; those in work go on.
+// Pause stops taking tasks, for good. Requests on their way end; jobs that wait for
+// theirs are handed back, as with a short request rate those could be thousands.
 func (w *Worker) Pause() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -150,6 +151,7 @@ func (w *Worker) Pause() {
 	}
 	all.Wait()
 	w.fetch.stop()
+	w.cfg.Dispatcher.Drain()
 }
 
 // Stop ends the worker. First nothing more is taken and nothing more is sent:

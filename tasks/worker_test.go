@@ -5,11 +5,17 @@ package tasks_test
 import (
 	"context"
 	"log/slog"
+	"strconv"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/hibiken/asynq"
 
+	"botfleet/bitrix"
+	"botfleet/bitrix/portals"
+	"botfleet/ratelimit"
 	"botfleet/tasks"
 	"botfleet/tasks/dispatch"
 )
@@ -101,4 +107,96 @@ func TestStopKeepsToItsTimeout(t *testing.T) {
 			return err == nil && info.State != asynq.TaskStateActive
 		})
 	})
+}
+
+// slow is a portal whose answers a test gives.
+type slow struct {
+	dispatch.Caller
+
+	began, end chan struct{}
+}
+
+func (s slow) Register(context.Context, *portals.Portal, *bitrix.Bot) (bitrix.Registered, error) {
+	s.began <- struct{}{}
+	<-s.end
+	return bitrix.Registered{BotID: 39}, nil
+}
+
+// A worker that is paused ends the requests on their way, and hands back what it
+// has taken and not sent.
+func TestAPausedWorkerHandsBackWhatItHasNotSent(t *testing.T) {
+	both(t, func(t *testing.T, f *fleet) {
+		var regs []tasks.Registration
+		for i := range 8 {
+			regs = append(regs, reg(strconv.Itoa(i)))
+		}
+		submit(t, f, "r1", regs...)
+		portal := slow{began: make(chan struct{}, len(regs)), end: make(chan struct{})}
+		d := dispatch.New(dispatch.Config{
+			Gate: ratelimit.NewLocal(ratelimit.Config{}), Caller: portal, Parallel: 2, BatchSize: 1, Batching: dispatch.Off,
+			RequestTimeout: time.Minute, Slots: 10,
+		})
+		f.handler.Do = d
+		w := tasks.NewWorker(tasks.WorkerConfig{
+			Redis: f.redis, Handler: f.handler, Queues: []string{queue}, Concurrency: 10, ShutdownTimeout: 5 * time.Second,
+			Eager: true, Log: slog.New(slog.DiscardHandler), Dispatcher: d,
+		})
+		if err := w.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer w.Stop()
+		<-portal.began
+		<-portal.began
+		w.Pause()
+		eventually(t, func() bool {
+			info, err := f.inspector.GetQueueInfo(queue)
+			return err == nil && info.Active == 2 && info.Pending+info.Retry == len(regs)-2
+		})
+		close(portal.end)
+		eventually(t, func() bool {
+			info, err := f.runs.Get(t.Context(), "r1")
+			return err == nil && info.Counts.Registered == 2 && info.Counts.Waiting == len(regs)-2
+		})
+		if n := len(portal.began); n != 0 {
+			t.Errorf("%d more were sent", n)
+		}
+	})
+}
+
+// An outcome whose run is gone, as after Redis has lost its data, is told as such.
+func TestAnOutcomeThatNothingKeepsIsToldSo(t *testing.T) {
+	both(t, func(t *testing.T, f *fleet) {
+		var log lockedBuffer
+		f.handler.Log = slog.New(slog.NewTextHandler(&log, nil))
+		submit(t, f, "r1", reg("a"))
+		f.do = func(dispatch.Job, int) dispatch.Result {
+			if err := f.redis.FlushAll(t.Context()).Err(); err != nil {
+				t.Error(err)
+			}
+			return dispatch.Result{Registered: &dispatch.Registered{BotID: 39}}
+		}
+		f.work(t, "r1", func() bool { return strings.Contains(log.String(), "msg=outcome") })
+		for _, want := range []string{"level=WARN msg=outcome run=r1", "status=registered", "bot_id=39", `recorded=false reason="its run is gone"`} {
+			if !strings.Contains(log.String(), want) {
+				t.Errorf("not said: %s in\n%s", want, log.String())
+			}
+		}
+	})
+}
+
+type lockedBuffer struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
 }

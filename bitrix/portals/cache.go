@@ -86,7 +86,7 @@ func (c *Cache) Refresh(ctx context.Context) (changed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	since := c.seen()
+	since := c.Version()
 	if v == since {
 		return false, nil
 	}
@@ -113,7 +113,10 @@ func (c *Cache) Refresh(ctx context.Context) (changed bool, err error) {
 	return news.loud, nil
 }
 
-func (c *Cache) seen() int64 {
+// Version is the registry's [Registry.Version] at the last Refresh; -1 before the
+// first. One that becomes 0, or smaller, means that Redis has lost its data, or
+// was given those of an earlier time.
+func (c *Cache) Version() int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.version

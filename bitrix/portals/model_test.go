@@ -56,6 +56,10 @@ func (c *company) replace(b creds) {
 	for _, passed := range slices.Backward(came[at+1:]) {
 		note8(&c.earlier, passed)
 	}
+	if at := slices.Index(c.earlier[:], b); at >= 0 { // an install may bring it anew
+		copy(c.earlier[at:], c.earlier[at+1:])
+		c.earlier[7] = creds{}
+	}
 }
 
 // goBack stores tokens that came before: those that came after them are to come.

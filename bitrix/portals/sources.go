@@ -42,7 +42,8 @@ func (rec *record) replaced(was *record, by string) {
 	if was.Kind == OAuth {
 		older = append(older, was.Source, was.InstallSource)
 	}
-	rec.Earlier = newest(was.Earlier, append(older, passed...)...)
+	all := newest(was.Earlier, append(older, passed...)...)
+	rec.Earlier = slices.DeleteFunc(all, func(s string) bool { return s == by }) // an install may bring it anew
 }
 
 // restored notes that credentials that were brought before are stored again, as

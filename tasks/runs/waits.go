@@ -74,25 +74,35 @@ func (s *Store) WaitingRows(ctx context.Context, run string, yield func([]Waitin
 		return err
 	}
 	for first := 1; first <= info.MaxRow; first += ChunkRows {
-		words, err := waitsScript.Run(ctx, s.rdb, []string{chunkKey(run, first)}).StringSlice()
+		page, err := s.WaitingIn(ctx, run, first)
 		if err != nil {
-			return fmt.Errorf("read waiting rows of run %s: %w", run, err)
-		}
-		page := make([]WaitingRow, 0, len(words)/5)
-		for ; len(words) >= 5; words = words[5:] {
-			number, err := strconv.Atoi(words[0])
-			gen, genErr := strconv.Atoi(words[1])
-			if err != nil || genErr != nil {
-				continue // not written by the scripts
-			}
-			at, _ := time.Parse(time.RFC3339Nano, words[4])
-			page = append(page, WaitingRow{Number: number, Gen: gen, Ident: words[2], PortalID: words[3], QueuedAt: at})
+			return err
 		}
 		if err := yield(page); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// WaitingIn returns the rows that wait among those that share a row's hash, those
+// of [ChunkRows] numbers, in no order.
+func (s *Store) WaitingIn(ctx context.Context, run string, row int) ([]WaitingRow, error) {
+	words, err := waitsScript.Run(ctx, s.rdb, []string{chunkKey(run, row)}).StringSlice()
+	if err != nil {
+		return nil, fmt.Errorf("read waiting rows of run %s: %w", run, err)
+	}
+	page := make([]WaitingRow, 0, len(words)/5)
+	for ; len(words) >= 5; words = words[5:] {
+		number, err := strconv.Atoi(words[0])
+		gen, genErr := strconv.Atoi(words[1])
+		if err != nil || genErr != nil {
+			continue // not written by the scripts
+		}
+		at, _ := time.Parse(time.RFC3339Nano, words[4])
+		page = append(page, WaitingRow{Number: number, Gen: gen, Ident: words[2], PortalID: words[3], QueuedAt: at})
+	}
+	return page, nil
 }
 
 // recordWaitingScript is recordScript for a row that still waits.

@@ -13,6 +13,10 @@
 // being told gets the end that its task had; one whose place another row's task
 // has taken is that row's duplicate.
 //
+// All of it is looked at every ten minutes; once a minute what may be seen at little
+// cost: the queues' names, the active tasks, and what has newly come to the archive,
+// as people archive tasks and wait for their rows to end.
+//
 // One worker of a fleet sweeps at a time. Every suspect is looked at twice, some
 // seconds apart, and every question concerns a few hundred keys at most, so that
 // nobody waits for the sweeper.

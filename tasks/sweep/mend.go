@@ -129,7 +129,7 @@ const CodeArchived = "TASK_ARCHIVED"
 
 // ClassOperator is the class of rows that a person, or asynq itself, has ended
 // from outside.
-const ClassOperator = "operator"
+const ClassOperator = tasks.ClassOperator
 
 // judge decides by the task that stands in a row's place.
 func (p *pass) judge(ctx context.Context, s suspectRow) (string, error) {

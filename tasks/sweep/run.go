@@ -83,8 +83,13 @@ type rhythm struct {
 
 	known bool      // when everything was last looked at has been read
 	full  time.Time // when everything was last looked at, or tried to be
+	tried time.Time // when the last try began
 	quick time.Time // when the cheap part was
 	hint  bool
+	// archive is when the newest of the archive was last looked at.
+	archive time.Time
+	// left counts the passes in a row that left rows out.
+	left int
 	// once more after the pass that a new server brings: writes meant for the one
 	// before it are repeated for half a minute.
 	again bool
@@ -98,7 +103,7 @@ func (r *rhythm) due(ctx context.Context) (part, error) {
 		if err != nil && !errors.Is(err, redis.Nil) {
 			return nil, fmt.Errorf("read when the sweeper last passed: %w", err)
 		}
-		r.known, r.full = true, time.UnixMilli(ms)
+		r.known, r.full, r.tried = true, time.UnixMilli(ms), time.UnixMilli(ms)
 	}
 	err := r.redis.GetDel(ctx, hintKey).Err()
 	if err != nil && !errors.Is(err, redis.Nil) {
@@ -115,9 +120,9 @@ func (r *rhythm) due(ctx context.Context) (part, error) {
 	r.hint, r.again = r.hint || replaced, r.again || replaced
 	since := now.Sub(r.full)
 	switch {
-	case since >= r.every || since < 0 || r.hint && since >= r.quickly:
+	case since >= r.every || since < 0 || r.hint && now.Sub(r.tried) >= r.quickly:
 		// Noted before: if it fails it is tried again when the cheap part is due.
-		r.full, r.quick, r.hint = now.Add(r.quickly-r.every), now, false
+		r.full, r.tried, r.quick, r.hint = now.Add(r.quickly-r.every), now, now, false
 		return r.everything, nil
 	case now.Sub(r.quick) >= r.quickly:
 		r.quick = now
@@ -126,13 +131,17 @@ func (r *rhythm) due(ctx context.Context) (part, error) {
 	return nil, nil //nolint:nilnil // nothing is due
 }
 
-// everything is a full pass that is remembered.
+// everything is a full pass that is remembered, if it left no row out.
 func (r *rhythm) everything(ctx context.Context, p *pass) error {
 	began := r.now()
 	if err := p.full(ctx); err != nil {
 		return err
 	}
-	r.full = began
+	if p.troubleErr() != nil {
+		r.full = r.leftOut(began)
+		return nil //nolint:nilerr // the pass tells of it itself
+	}
+	r.full, r.left = began, 0
 	if err := r.redis.Set(ctx, lastKey, began.UnixMilli(), 0).Err(); err != nil {
 		return fmt.Errorf("note when the sweeper passed: %w", err)
 	}
@@ -140,9 +149,33 @@ func (r *rhythm) everything(ctx context.Context, p *pass) error {
 	return nil
 }
 
-// cheap is a quick pass. A queue's name that was lost hints at more.
+// leftOut is what a pass that left rows out counts as when it began: it is made
+// again after a minute, then after two, four and eight, as rows that nobody can see
+// to must not have everything looked at all the time.
+func (r *rhythm) leftOut(began time.Time) time.Time {
+	again := min(r.quickly<<r.left, r.every)
+	if again < r.every {
+		r.left++
+	}
+	return began.Add(again - r.every)
+}
+
+// cheap is a quick pass. A queue's name that was lost hints at more, and so do
+// more archived rows than it looks at.
 func (r *rhythm) cheap(ctx context.Context, p *pass) error {
 	err := p.quick(ctx)
 	r.hint = r.hint || p.mended[Queue] > 0
+	if err != nil {
+		return err
+	}
+	began := r.now()
+	if r.archive.IsZero() {
+		r.archive = began.Add(-r.every)
+	}
+	more, err := p.archives(ctx, r.archive)
+	if err == nil && p.troubleErr() == nil {
+		r.archive = began
+	}
+	r.hint = r.hint || more
 	return err
 }

@@ -198,7 +198,7 @@ func TestOneLogLineAPassThatDidSomething(t *testing.T) {
 		must(t, w.inspector.DeleteTask(queue, id("p0", "b")))
 		must(t, w.inspector.ArchiveTask(queue, id("p0", "c")))
 		w.pass(map[string]int{Restored: 2, Archived: 1})
-		if got := out.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "archived=1 restored=2") {
+		if got := out.String(); strings.Count(got, "msg=mended") != 1 || strings.Count(got, "msg=outcome") != 1 || !strings.Contains(got, "archived=1 restored=2") {
 			t.Errorf("logged: %s", got)
 		}
 		totals, err := Totals(t.Context(), w.redis)

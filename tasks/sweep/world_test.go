@@ -30,6 +30,7 @@ const queue = "portals-0"
 type directory struct {
 	mu      sync.Mutex
 	removed map[string]bool
+	failing func(name string) error // nil: nothing fails
 }
 
 func (d *directory) portal(name string) (portals.Portal, error) {
@@ -42,7 +43,23 @@ func (d *directory) portal(name string) (portals.Portal, error) {
 	return portals.Portal{ID: name, Name: name, Queue: fmt.Sprintf("portals-%d", n%2), Kind: portals.OAuth}, nil
 }
 
-func (d *directory) Get(_ context.Context, id string) (portals.Portal, error) { return d.portal(id) }
+func (d *directory) Get(_ context.Context, id string) (portals.Portal, error) {
+	d.mu.Lock()
+	failing := d.failing
+	d.mu.Unlock()
+	if failing != nil {
+		if err := failing(id); err != nil {
+			return portals.Portal{}, err
+		}
+	}
+	return d.portal(id)
+}
+
+func (d *directory) fail(f func(name string) error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.failing = f
+}
 
 func (d *directory) FindMany(_ context.Context, names []string) (map[string]portals.Portal, error) {
 	found := map[string]portals.Portal{}

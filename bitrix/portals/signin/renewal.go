@@ -166,6 +166,7 @@ func (r *renewal) trade(ctx context.Context) (out outcome, again bool) {
 		return r.refusedBy(ctx, failed)
 	}
 	r.c.Meter.Refreshed(Renewed)
+	r.c.authWorks()
 	return r.settle(ctx, tokens), false
 }
 
@@ -232,10 +233,12 @@ func (r *renewal) refusedBy(ctx context.Context, e *bitrix.Error) (out outcome, 
 	switch {
 	case e.Class == bitrix.Ambiguous:
 		r.c.Meter.Refreshed(Lost)
+		r.c.authFailed(e)
 		rest := LockTime - r.c.Now().Sub(r.locked)
 		return *r.wait(max(rest, soon), CodeUnsure, "the authorization server's answer was lost ("+said(e)+"); the old refresh token is tried once more", e), false
 	case e.Wait != nil:
 		r.c.Meter.Refreshed(PutOff)
+		r.c.authFailed(e)
 		r.unnote(ctx)
 		if e.Status == 0 { // not asked at all: so it is for everybody. An answer is about this portal.
 			r.c.pauseServer(e)
@@ -250,6 +253,7 @@ func (r *renewal) refusedBy(ctx context.Context, e *bitrix.Error) (out outcome, 
 		return *r.blocked(notAccepted(e, r.portal, r.earlier > 0)), false
 	}
 	r.c.Meter.Refreshed(PutOff)
+	r.c.authFailed(e)
 	r.unnote(ctx)
 	return *r.wait(r.backoff(), e.Code, "the access token could not be renewed: "+said(e), e), true
 }

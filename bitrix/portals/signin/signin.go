@@ -111,6 +111,7 @@ type Caller struct {
 	known   map[string]*known  // by portal id; at most maxKnown
 	flights map[string]*flight // by what is being done
 	server  serverPause
+	auth    trouble
 }
 
 // New makes a Caller.

@@ -45,7 +45,7 @@ func (a *app) arguments() map[string]cobra.CompletionFunc {
 	rows, run := completion.First(rowsFiles()), completion.First(a.offerRuns)
 	return map[string]cobra.CompletionFunc{
 		"run": rows, "check": rows, "submit": rows,
-		"status": run, "results": run, "dead list": run, "dead export": run, "dead retry": run,
+		"status": run, "results": run, "dead list": run, "dead export": run, "dead retry": run, "cancel": run,
 		"portals import": completion.First(portalsFiles()),
 		"portals check":  a.offerPortals, "portals hold": a.offerPortals, "portals release": a.offerPortals, "portals remove": a.offerPortals,
 	}
@@ -68,6 +68,7 @@ func (a *app) values() map[string]cobra.CompletionFunc {
 		return a.offerPortals(cmd, nil, begun) // the arguments are no portals
 	})
 	values["run"] = a.offerRuns
+	values["queue"] = completion.Lists(a.offerQueues)
 	return values
 }
 
@@ -170,5 +171,17 @@ func (a *app) offerPortals(cmd *cobra.Command, args []string, begun string) ([]s
 		return names
 	})
 	slices.Sort(names)
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+// offerQueues offers the queues that portals have.
+func (a *app) offerQueues(cmd *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
+	names := a.ask(cmd, func(ctx context.Context, base *engine.Base) []string {
+		all, err := base.Registry.Queues(ctx)
+		if err != nil {
+			return nil
+		}
+		return slices.DeleteFunc(all, func(q string) bool { return !strings.HasPrefix(q, begun) })
+	})
 	return names, cobra.ShellCompDirectiveNoFileComp
 }

@@ -52,7 +52,12 @@ func TestCompletionOfWords(t *testing.T) {
 		want      []string // beginnings
 		directive string
 	}{
-		{"dead ", []string{"export\tWrite", "list\t", "retry\t"}, noFiles},
+		{"dead ", []string{"export\tWrite", "list\t", "prune\t", "retry\t"}, noFiles},
+		{"dead prune --older ", nil, noFiles},
+		{"pause ", nil, noFiles},
+		{"pause --queue ", nil, noBlank},
+		{"cancel ", nil, inOrder},
+		{"cancel RUN ", nil, noFiles},
 		{"completion ", []string{"bash", "fish", "powershell", "zsh"}, noFiles},
 		{"run --format ", []string{"jsonl", "json", "csv", "table"}, inOrder},
 		{"run --format=", []string{"jsonl", "json", "csv", "table"}, inOrder},

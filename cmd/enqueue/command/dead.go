@@ -22,13 +22,15 @@ import (
 func newDead(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "dead",
-		Short: "Look after the dead rows of a run: list, export, retry",
+		Short: "Look after the dead rows of a run: list, export, retry; prune the dashboard's view of them",
 		Long: `Look after the dead rows of a run: those given up, with the error they died of.
 They are kept as long as the run (RESULT_TTL after its end), however many they are.
 
 What is wrong with the rows themselves is mended in a file: export them, mend
 them, and submit the file again under the same run. What was wrong elsewhere
-needs no file: retry queues the rows again as they are.`,
+needs no file: retry queues the rows again as they are.
+
+prune is about all runs: it deletes the tasks in which the dashboard shows dead rows.`,
 		Example: `  enqueue dead list RUN --class validation
   enqueue dead export RUN --output failed.csv
   enqueue submit --run RUN failed.csv
@@ -37,10 +39,10 @@ needs no file: retry queues the rows again as they are.`,
 			if len(args) == 0 {
 				return cmd.Help()
 			}
-			return &usageError{fmt.Sprintf("unknown command %q for %q; it is list, export or retry", args[0], cmd.CommandPath())}
+			return &usageError{fmt.Sprintf("unknown command %q for %q; it is list, export, retry or prune", args[0], cmd.CommandPath())}
 		},
 	}
-	cmd.AddCommand(newDeadList(a), newDeadExport(a), newDeadRetry(a))
+	cmd.AddCommand(newDeadList(a), newDeadExport(a), newDeadRetry(a), newDeadPrune(a))
 	return cmd
 }
 

@@ -39,12 +39,12 @@ Each line is ok, a warning, or wrong.`,
 				return err
 			}
 			cfg.AllowEviction = true // it is what we are asked for
-			base, err := engine.Open(cmd.Context(), cfg, cfg.RedisURL)
+			base, replica, err := engine.OpenToLook(cmd.Context(), cfg, cfg.RedisURL)
 			if err != nil {
 				return err
 			}
 			defer func() { _ = base.Close() }()
-			return a.doctor(cmd.Context(), cfg, base)
+			return a.doctor(cmd.Context(), cfg, base, replica)
 		},
 	}
 }
@@ -70,18 +70,24 @@ type doctor struct {
 	cfg   config.Config
 	base  *engine.Base
 	lines []doctorLine
+	// replica: the Redis takes no writes, and not all can be looked at.
+	replica bool
 }
 
 func (d *doctor) sayf(state, what, format string, args ...any) {
 	d.lines = append(d.lines, doctorLine{state, what, fmt.Sprintf(format, args...)})
 }
 
-func (a *app) doctor(ctx context.Context, cfg config.Config, base *engine.Base) error {
+// doctor prints what it finds. replica is why the Redis takes no writes, if so.
+func (a *app) doctor(ctx context.Context, cfg config.Config, base *engine.Base, replica error) error {
 	out, err := a.newRecords(layout{csv: []string{"state", "what", "text"}, table: []string{"STATE", "WHAT", "TEXT"}})
 	if err != nil {
 		return err
 	}
-	d := &doctor{cfg: cfg, base: base}
+	d := &doctor{cfg: cfg, base: base, replica: replica != nil}
+	if replica != nil {
+		d.sayf(stateWrong, "redis", "%v", replica)
+	}
 	for _, look := range []func(context.Context) error{d.redis, d.clocks, d.credentials, d.queues, d.tokens, d.archives, d.mended} {
 		if err := look(ctx); err != nil {
 			return errors.Join(err, out.close())
@@ -228,11 +234,28 @@ func (d *doctor) credentials(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if all == 0 {
+		return d.noPortals(ctx)
+	}
 	state, see := stateOK, ""
 	if held > 0 {
 		state, see = stateWarning, "; see them with: enqueue portals list --state held"
 	}
 	d.sayf(state, "portals", "%s: %s held, %s gone%s", report.Counted(all, "portal"), report.Count(held), report.Count(gone), see)
+	return nil
+}
+
+// noPortals says whether there were any.
+func (d *doctor) noPortals(ctx context.Context) error {
+	at, err := d.base.LostPortals(ctx)
+	if err != nil {
+		return err
+	}
+	if at.IsZero() {
+		d.sayf(stateWarning, "portals", "none are stored: import them with enqueue portals import; if there were some, this Redis has lost its data, or is another one")
+		return nil
+	}
+	d.sayf(stateWrong, "portals", "none are stored, and there were some until %s, when workers saw them vanish: bring back a backup of Redis, or import the portals and submit the rows again", at.Local().Format("2006-01-02 15:04:05"))
 	return nil
 }
 
@@ -262,24 +285,9 @@ func (d *doctor) queues(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	servers, err := d.base.Inspector.Servers()
-	if err != nil {
-		return fmt.Errorf("look for workers: %w", err)
-	}
-	served := map[string]bool{}
-	for _, s := range servers {
-		for q := range s.Queues {
-			served[q] = true
-		}
-	}
-	there, err := fleetOf(d.base.Inspector)
+	served, err := d.served()
 	if err != nil {
 		return err
-	}
-	if there.workers == 0 {
-		d.sayf(stateWarning, "workers", "none is alive on this Redis")
-	} else {
-		d.sayf(stateOK, "workers", "%s", report.Counted(there.workers, "worker"))
 	}
 	known, err := d.base.Inspector.Queues()
 	if err != nil {
@@ -297,13 +305,56 @@ func (d *doctor) queues(ctx context.Context) error {
 		switch {
 		case info.Paused:
 			d.sayf(stateWrong, "queue "+q, "is paused, with %s waiting", report.Counted(waiting, "row"))
-		case !served[q] && waiting > 0:
+		case served != nil && !served[q] && waiting > 0:
 			d.sayf(stateWrong, "queue "+q, "no worker serves it, with %s waiting", report.Counted(waiting, "row"))
 		default:
 			d.sayf(stateOK, "queue "+q, "%s waiting", report.Counted(waiting, "row"))
 		}
 	}
 	return nil
+}
+
+// served says which queues workers serve, and how many workers there are. It
+// returns nil on a replica, where asynq cannot look: it writes while it does.
+func (d *doctor) served() (map[string]bool, error) {
+	if d.replica {
+		d.sayf(stateWarning, "workers", "are not to be seen from a replica")
+		return nil, nil
+	}
+	servers, err := d.base.Inspector.Servers()
+	if err != nil {
+		return nil, fmt.Errorf("look for workers: %w", err)
+	}
+	served := map[string]bool{}
+	for _, s := range servers {
+		for q := range s.Queues {
+			served[q] = true
+		}
+	}
+	there, err := fleetOf(d.base.Inspector)
+	if err != nil {
+		return nil, err
+	}
+	d.workers(there)
+	return served, nil
+}
+
+// workers says how many there are.
+func (d *doctor) workers(there fleet) {
+	paused := ""
+	if there.paused > 0 {
+		paused = fmt.Sprintf("; %s took a SIGTSTP, and takes nothing until restarted", report.Counted(there.paused, "worker"))
+	}
+	switch {
+	case there.workers > 0 && paused == "":
+		d.sayf(stateOK, "workers", "%s", report.Counted(there.workers, "worker"))
+	case there.workers > 0:
+		d.sayf(stateWarning, "workers", "%s%s", report.Counted(there.workers, "worker"), paused)
+	case paused != "":
+		d.sayf(stateWarning, "workers", "none is at work on this Redis%s", paused)
+	default:
+		d.sayf(stateWarning, "workers", "none is alive on this Redis, or none whose SECRETS_KEY opens any credentials")
+	}
 }
 
 // tokens looks for rows that wait for new tokens. A token that is just being
@@ -313,9 +364,13 @@ func (d *doctor) tokens(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	looked, reasons := 0, map[string]int{}
+	looked, reasons, keys := 0, map[string]int{}, map[string]int{}
 	_, err = putOff(ctx, d.base.Inspector, names, pageSize, func(t *asynq.TaskInfo) {
 		looked++
+		if why, ok := waitsForKey(t.LastErr); ok {
+			keys[why]++
+			return
+		}
 		if why, ok := waitsForToken(t.LastErr); ok {
 			reasons[why]++
 		}
@@ -323,19 +378,29 @@ func (d *doctor) tokens(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if n := sum(keys); n > 0 {
+		d.sayf(stateWrong, "keys", "%s of %s that are put off %s for a worker with another SECRETS_KEY: %s", report.Count(n), report.Counted(looked, "row"), waitWord(n), mostOften(keys))
+	}
 	if len(reasons) == 0 {
 		d.sayf(stateOK, "tokens", "none of %s that are put off waits for a new one", report.Counted(looked, "row"))
 		return nil
 	}
-	state, waiting := stateWarning, 0
-	for why, n := range reasons {
-		waiting += n
+	state := stateWarning
+	for why := range reasons {
 		if !beingRenewed(why) {
 			state = stateWrong
 		}
 	}
-	d.sayf(state, "tokens", "%s of %s that are put off wait for a new token: %s", report.Count(waiting), report.Counted(looked, "row"), mostOften(reasons))
+	d.sayf(state, "tokens", "%s of %s that are put off wait for a new token: %s", report.Count(sum(reasons)), report.Counted(looked, "row"), mostOften(reasons))
 	return nil
+}
+
+func sum(reasons map[string]int) int {
+	all := 0
+	for _, n := range reasons {
+		all += n
+	}
+	return all
 }
 
 // archives repeats what /readyz warns of.

@@ -3,8 +3,11 @@
 package command
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,9 +18,10 @@ import (
 
 // etaStatus is the part of a run's status that tells of its end.
 type etaStatus struct {
-	// Workers is how many worker processes are alive. Without any, ETA is
-	// reckoned from now all the same.
+	// Workers is how many worker processes take rows. Without any, ETA is reckoned
+	// from now all the same. Paused are those that are alive and take none.
 	Workers int `json:"workers"`
+	Paused  int `json:"workers_paused,omitempty"`
 	// ETA is missing when no row's end can be foreseen.
 	ETA *time.Time `json:"eta,omitempty"`
 	// ETABinds is what makes it so late: rate, operating, in flight (the
@@ -28,8 +32,14 @@ type etaStatus struct {
 	// ETARows is for how many of the waiting rows it is.
 	ETARows int          `json:"eta_rows"`
 	Portals portalCounts `json:"portals"`
-	// SignIn is set when rows wait for new tokens.
+	// SignIn is set when rows wait for new tokens, Keys when they wait for a worker
+	// whose SECRETS_KEY opens their portals' credentials.
 	SignIn *signInStatus `json:"sign_in,omitempty"`
+	Keys   *signInStatus `json:"keys,omitempty"`
+	// PausedQueues is set when rows wait in queues that somebody has paused.
+	PausedQueues *pausedStatus `json:"paused_queues,omitempty"`
+	// ETAUnknown says why nothing could be foreseen at all.
+	ETAUnknown string `json:"eta_unknown,omitempty"`
 	// Holds are the closed portals that rows wait for, those with most rows first.
 	Holds []holdStatus `json:"holds,omitempty"`
 }
@@ -52,6 +62,13 @@ type signInStatus struct {
 	Reason  string `json:"reason"` // that of most rows
 }
 
+// pausedStatus is of the rows in paused queues.
+type pausedStatus struct {
+	Rows    int      `json:"rows"`
+	Portals int      `json:"portals"`
+	Queues  []string `json:"queues"`
+}
+
 // holdStatus is one closed portal.
 type holdStatus struct {
 	Portal string     `json:"portal"`
@@ -63,9 +80,9 @@ type holdStatus struct {
 	Rows  int        `json:"rows"`
 }
 
-func etaOf(p *prospect, workers int, now time.Time) *etaStatus {
+func etaOf(p *prospect, there fleet, now time.Time) *etaStatus {
 	s := &etaStatus{
-		Workers: workers, ETARows: p.Foreseen,
+		Workers: there.workers, Paused: there.paused, ETARows: p.Foreseen,
 		Portals: portalCounts{Waiting: p.portals, Held: p.Held, Silent: p.Silent, Refusing: p.Refusing, Unseen: p.more},
 	}
 	if p.Foreseen > 0 {
@@ -80,6 +97,12 @@ func etaOf(p *prospect, workers int, now time.Time) *etaStatus {
 		if s.ETA == nil {
 			s.ETABinds = string(dispatch.SignIn)
 		}
+	}
+	if p.keyRows > 0 {
+		s.Keys = &signInStatus{Rows: p.keyRows, Portals: p.keyPortals, Reason: mostOften(p.keys)}
+	}
+	if p.pausedRows > 0 {
+		s.PausedQueues = &pausedStatus{p.pausedRows, p.pausedPortals, slices.Sorted(maps.Keys(p.paused))}
 	}
 	for i := range p.Shut {
 		o := &p.Shut[i]
@@ -103,41 +126,85 @@ func moment(t time.Time) *time.Time {
 
 // print says when the run will be done, and what keeps it.
 func (s *etaStatus) print(w io.Writer, perSecond float64, now time.Time) {
+	if s.ETAUnknown != "" {
+		_, _ = fmt.Fprintf(w, "when it will be done cannot be told: %s\n", s.ETAUnknown)
+		return
+	}
 	if s.Workers == 0 {
-		_, _ = fmt.Fprintln(w, "no worker is at work on this Redis")
+		_, _ = fmt.Fprintln(w, "no worker is at work on this Redis"+s.pausedWords())
 	}
-	pace := ""
-	if perSecond > 0 {
-		pace = report.Rate(perSecond) + " lately; "
+	s.printTime(w, perSecond, now)
+	if q := s.PausedQueues; q != nil {
+		_, _ = fmt.Fprintf(w, "%s %s in paused queues, until somebody resumes them: %s\n", report.Counted(q.Rows, "row"), waitWord(q.Rows), strings.Join(q.Queues, ", "))
 	}
-	endless := s.Portals.Held + s.Portals.Silent
-	if s.SignIn != nil {
-		endless += s.SignIn.Portals
-	}
-	switch {
-	case s.ETA != nil:
-		whole, from := "done", ""
-		if endless > 0 {
-			whole = report.Counted(s.ETARows, "row") + " of the other portals done"
-		}
-		if s.Workers == 0 {
-			from = " once one is"
-		}
-		_, _ = fmt.Fprintf(w, "%s%s in about %s%s: %s\n", pace, whole, report.Duration(max(s.ETA.Sub(now), 0)), from,
-			bindsWords(ratelimit.Reason(s.ETABinds), s.ETAPortal))
-	case endless > 0:
-		_, _ = fmt.Fprintf(w, "%snobody knows when it will be done\n", pace)
+	if k := s.Keys; k != nil {
+		_, _ = fmt.Fprintf(w, "%s of %s %s for a worker with another SECRETS_KEY: %s\n", report.Counted(k.Rows, "row"), report.Counted(k.Portals, "portal"), waitWord(k.Rows), k.Reason)
 	}
 	if t := s.SignIn; t != nil {
-		wait := "wait"
-		if t.Rows == 1 {
-			wait = "waits"
-		}
-		_, _ = fmt.Fprintf(w, "%s of %s %s for a new token: %s\n", report.Counted(t.Rows, "row"), report.Counted(t.Portals, "portal"), wait, t.Reason)
+		_, _ = fmt.Fprintf(w, "%s of %s %s for a new token: %s\n", report.Counted(t.Rows, "row"), report.Counted(t.Portals, "portal"), waitWord(t.Rows), t.Reason)
 	}
 	if text := s.Portals.words(); text != "" {
 		_, _ = fmt.Fprintf(w, "of %s that rows wait for, %s\n", report.Counted(s.Portals.Waiting, "portal"), text)
 	}
+}
+
+// printTime says when the rows whose end can be foreseen will be done.
+func (s *etaStatus) printTime(w io.Writer, perSecond float64, now time.Time) {
+	pace := ""
+	if perSecond > 0 {
+		pace = report.Rate(perSecond) + " lately; "
+	}
+	endless := s.endless()
+	if s.ETA == nil {
+		if endless > 0 {
+			_, _ = fmt.Fprintf(w, "%snobody knows when it will be done\n", pace)
+		}
+		return
+	}
+	which, from := "", ""
+	if endless > 0 {
+		which = report.Counted(s.ETARows, "row") + " of the other portals "
+	}
+	if s.Workers == 0 {
+		from = " once one is"
+	}
+	in, binds := s.ETA.Sub(now), bindsWords(ratelimit.Reason(s.ETABinds), s.ETAPortal)
+	switch {
+	case in >= time.Second:
+		_, _ = fmt.Fprintf(w, "%s%sdone in about %s%s: %s\n", pace, which, report.Duration(in), from, binds)
+	case perSecond > 0:
+		_, _ = fmt.Fprintf(w, "%s%sdone in a moment%s: %s\n", pace, which, from, binds)
+	default: // the limits allow all of them now, and say nothing of how long they take
+		_, _ = fmt.Fprintf(w, "when %swill be done is not known before some rows are: %s\n", cmp.Or(which, "it "), binds)
+	}
+}
+
+// endless is how many portals' rows have no end that can be foreseen.
+func (s *etaStatus) endless() int {
+	n := s.Portals.Held + s.Portals.Silent
+	for _, t := range []*signInStatus{s.SignIn, s.Keys} {
+		if t != nil {
+			n += t.Portals
+		}
+	}
+	if s.PausedQueues != nil {
+		n += s.PausedQueues.Portals
+	}
+	return n
+}
+
+func (s *etaStatus) pausedWords() string {
+	if s.Paused == 0 {
+		return ""
+	}
+	return ": " + report.Counted(s.Paused, "worker") + " took a SIGTSTP, and takes nothing until restarted"
+}
+
+func waitWord(rows int) string {
+	if rows == 1 {
+		return "waits"
+	}
+	return "wait"
 }
 
 // words says what is special about the portals.

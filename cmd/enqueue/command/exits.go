@@ -32,6 +32,8 @@ func exitsOf() map[string]exits {
 		"dead list":   {"written, also when no row is dead", "", ""},
 		"dead export": {"written, also when no row is dead", "", ""},
 		"dead retry":  {"every chosen row is queued", "done, but some rows could not be queued and stay dead", ""},
+		"dead prune":  {"deleted, also where there was nothing", "", ""},
+		"cancel":      {"no row that was meant waits any more", "done, but rows are in work, or the producer may still be adding", ""},
 		"doctor":      {"nothing is wrong; there may be warnings", "something is wrong", ""},
 	}
 }

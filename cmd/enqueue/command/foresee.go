@@ -39,6 +39,33 @@ type prospect struct {
 	// Rows that wait for new tokens of so many portals, and why: rows by reason.
 	tokenRows, tokenPortals int
 	tokens                  map[string]int
+	// Rows that wait for a worker with another key, and why: rows by reason.
+	keyRows, keyPortals int
+	keys                map[string]int
+	// Rows that wait in paused queues.
+	pausedRows, pausedPortals int
+	paused                    map[string]bool
+}
+
+// stands takes rows into account whose end does not depend on their portal's
+// limits, and reports whether these are such rows.
+func (p *prospect) stands(w *waits, l outlook.Load) bool {
+	if w.stands(l.Portal) {
+		p.pausedRows, p.pausedPortals = p.pausedRows+l.Rows, p.pausedPortals+1
+		p.paused[l.Portal.Queue] = true
+		return true
+	}
+	if why, ok := w.key(l.Portal); ok {
+		p.keyRows, p.keyPortals = p.keyRows+l.Rows, p.keyPortals+1
+		p.keys[why] += l.Rows
+		return true
+	}
+	why, ok := w.token(l.Portal)
+	if ok {
+		p.tokenRows, p.tokenPortals = p.tokenRows+l.Rows, p.tokenPortals+1
+		p.tokens[why] += l.Rows
+	}
+	return ok
 }
 
 // run returns the prospect of a run of which so many rows a second were done
@@ -52,15 +79,8 @@ func (f *foresight) run(ctx context.Context, id string, perSecond float64) (pros
 	if err != nil {
 		return prospect{}, err
 	}
-	p := prospect{portals: all, more: all - len(waiting), tokens: map[string]int{}}
-	loads = slices.DeleteFunc(loads, func(l outlook.Load) bool {
-		why, ok := f.waits.token(l.Portal)
-		if ok {
-			p.tokenRows, p.tokenPortals = p.tokenRows+l.Rows, p.tokenPortals+1
-			p.tokens[why] += l.Rows
-		}
-		return ok
-	})
+	p := prospect{portals: all, more: all - len(waiting), tokens: map[string]int{}, keys: map[string]int{}, paused: map[string]bool{}}
+	loads = slices.DeleteFunc(loads, func(l outlook.Load) bool { return p.stands(f.waits, l) })
 	for _, l := range loads {
 		p.rows += l.Rows
 	}
@@ -144,7 +164,11 @@ func clockOf(ctx context.Context, rdb redis.UniversalClient) (func() time.Time, 
 type fleet struct {
 	workers int
 	slots   int // rows that they work on at once
+	paused  int // workers that are alive and take nothing, after a SIGTSTP
 }
+
+// takesNothing is the state in which asynq shows a server that was paused.
+const takesNothing = "stopped"
 
 // fleetOf counts the workers that are alive.
 func fleetOf(inspector *asynq.Inspector) (fleet, error) {
@@ -153,14 +177,23 @@ func fleetOf(inspector *asynq.Inspector) (fleet, error) {
 		return fleet{}, fmt.Errorf("look for workers: %w", err)
 	}
 	var f fleet
-	processes := map[string]bool{}
+	processes := map[string]bool{} // whether they take rows
 	for _, s := range servers {
-		processes[fmt.Sprintf("%s %d", s.Host, s.PID)] = true
-		if _, installs := s.Queues[onboard.Queue]; !installs {
+		name := fmt.Sprintf("%s %d", s.Host, s.PID)
+		_, installs := s.Queues[onboard.Queue]
+		takes := !installs && s.Status != takesNothing
+		processes[name] = processes[name] || takes
+		if takes {
 			f.slots += s.Concurrency
 		}
 	}
-	f.workers = len(processes)
+	for _, takes := range processes {
+		if takes {
+			f.workers++
+		} else {
+			f.paused++
+		}
+	}
 	return f, nil
 }
 

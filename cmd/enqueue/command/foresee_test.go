@@ -215,7 +215,7 @@ func TestForesightOfPortalsInTrouble(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	var text bytes.Buffer
-	e := etaOf(&got, 1, time.Now())
+	e := etaOf(&got, fleet{workers: 1}, time.Now())
 	e.print(&text, 2.5, time.Now())
 	e.printHolds(&text)
 	for _, want := range []string{

@@ -129,7 +129,7 @@ func (e *usageError) Error() string { return e.text }
 
 // complain prints an error, each of its lines with the name of the command.
 func complain(w io.Writer, err error) {
-	for line := range strings.Lines(err.Error()) {
+	for line := range strings.Lines(plain(err)) {
 		if line = strings.TrimSpace(line); line != "" {
 			_, _ = fmt.Fprintf(w, "enqueue: %s\n", line)
 		}

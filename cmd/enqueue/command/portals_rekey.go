@@ -82,6 +82,9 @@ func (a *app) portalsRekey(ctx context.Context, base *engine.Base, keys portals.
 		}
 		err = &exitError{exitUnfinished, fmt.Errorf("%s could not be sealed anew", report.Counted(len(broken.Failed), "portal"))}
 	case err != nil:
+		if ctx.Err() != nil {
+			err = context.Cause(ctx) // not what the interruption did to Redis' client
+		}
 		err = fmt.Errorf("%w\n%s of those looked at so far were sealed anew; the same command again goes on", err, report.Counted(n, "portal"))
 		return errors.Join(err, out.close())
 	default:

@@ -41,9 +41,10 @@ func newRoot(o Options, environ []string, std stdio) *cobra.Command {
 		Short: "Register Bitrix24 chat bots in bulk",
 		Long: `Register Bitrix24 chat bots in bulk, from a file of rows, over many portals.
 
-run does everything in one process. submit, status, results and dead are for rows
-that workers register (see worker --help), which share a Redis with this command;
-portals and doctor look after what is in it. Data goes to standard output or
+run does everything in one process. submit, status, results, cancel and dead are for
+rows that workers register (see worker --help), which share a Redis with this
+command; pause and resume stop them all and let them go on; portals and doctor look
+after what is in it. Data goes to standard output or
 --output, everything else to standard error.
 
 ` + exitHelp + `
@@ -68,7 +69,7 @@ Environment (a flag of the same name beats it):
 	a.flags = config.AddFlags(p)
 	// The settings are in the table above; as flags they would bury the rest.
 	config.HideFlags(p)
-	root.AddCommand(newRun(a), newCheck(a), newSubmit(a), newStatus(a), newResults(a), newDead(a), newPortals(a), newDoctor(a), completion.Command("enqueue"))
+	root.AddCommand(newRun(a), newCheck(a), newSubmit(a), newStatus(a), newResults(a), newCancel(a), newDead(a), newPause(a), newResume(a), newPortals(a), newDoctor(a), completion.Command("enqueue"))
 	a.complete(root)
 	explainExits(root)
 	return root

@@ -189,7 +189,10 @@ func (j *job) work(ctx context.Context, d *delivery) error {
 	if err != nil {
 		return err
 	}
-	mark, err := j.prepare(ctx, d, w)
+	mark := ""
+	if err = w.Ready(ctx); err == nil { // as when no stored credentials open: nothing would ever move
+		mark, err = j.prepare(ctx, d, w)
+	}
 	if err != nil {
 		w.Stop()
 		return err

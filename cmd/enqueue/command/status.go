@@ -11,6 +11,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
 
 	"botfleet/cmd/internal/config"
@@ -70,7 +71,8 @@ type runStatus struct {
 	// What follows is given for one run only, while rows of it wait.
 	Rate     float64        `json:"rows_per_second,omitempty"`
 	WaitsFor map[string]int `json:"waits_for,omitempty"`
-	Sampled  bool           `json:"waits_for_is_a_sample,omitempty"`
+	Sampled  bool           `json:"waits_for_is_a_sample,omitempty"` // of LookedAt rows, those put off that are due first
+	LookedAt int            `json:"waits_for_looked_at,omitempty"`
 	*etaStatus
 }
 
@@ -151,8 +153,12 @@ func (a *app) oneRun(ctx context.Context, cfg config.Config, base *engine.Base, 
 		if err != nil {
 			return err
 		}
-		s.WaitsFor, s.Sampled = w.reasons, w.sampled
-		if s.etaStatus, err = eta(ctx, cfg, base, id, s.Rate, w); err != nil {
+		s.WaitsFor, s.Sampled, s.LookedAt = w.reasons, w.sampled, w.looked
+		s.etaStatus, err = eta(ctx, cfg, base, id, s.Rate, w)
+		if redis.IsOOMError(err) { // looking ahead needs a little room
+			s.etaStatus, err = &etaStatus{ETAUnknown: fullText}, nil
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -180,7 +186,7 @@ func eta(ctx context.Context, cfg config.Config, base *engine.Base, id string, p
 	if err != nil {
 		return nil, err
 	}
-	return etaOf(&p, there.workers, time.Now()), nil
+	return etaOf(&p, there, time.Now()), nil
 }
 
 func (a *app) printRun(w io.Writer, s runStatus) {
@@ -202,12 +208,11 @@ func (a *app) printRun(w io.Writer, s runStatus) {
 		reasons = append(reasons, r)
 	}
 	sort.Slice(reasons, func(i, j int) bool { return s.WaitsFor[reasons[i]] > s.WaitsFor[reasons[j]] })
-	about := ""
-	if s.Sampled {
-		about = "about "
+	if s.Sampled && s.LookedAt > 0 {
+		_, _ = fmt.Fprintf(w, "of the %s that are put off and due first:\n", report.Counted(s.LookedAt, "row"))
 	}
 	for _, r := range reasons {
-		_, _ = fmt.Fprintf(w, "  %s%s: %s\n", about, report.Count(s.WaitsFor[r]), report.Clean(r))
+		_, _ = fmt.Fprintf(w, "  %s: %s\n", report.Count(s.WaitsFor[r]), report.Clean(r))
 	}
 	if s.etaStatus != nil {
 		s.printHolds(w)

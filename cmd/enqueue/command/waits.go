@@ -4,10 +4,12 @@ package command
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"time"
 
 	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
 
 	"botfleet/bitrix/portals"
 	"botfleet/bitrix/portals/signin"
@@ -50,30 +52,37 @@ func putOff(ctx context.Context, inspector *asynq.Inspector, queues []string, mo
 // waits is what the rows of a run wait for.
 type waits struct {
 	reasons map[string]int // rows by reason
-	sampled bool           // the counts are scaled up from a sample
+	sampled bool           // only some of the rows were looked at
+	looked  int            // how many
 	// tokens are the portals, by id, for which there is no new token now, and
 	// why. Others are those that were seen to wait for something else.
 	tokens map[string]string
 	others map[string]bool
+	// keys are the portals, by id, whose credentials did not open for the worker
+	// that looked last, and why.
+	keys   map[string]string
+	paused map[string]bool // queues
 }
 
-// waitsFor counts a run's waiting rows by what they wait for. When not all
-// could be looked at the counts are scaled up from a sample.
+// waitsFor counts a run's waiting rows by what they wait for. When not all could
+// be looked at these are the put-off ones that are due first.
 func waitsFor(ctx context.Context, base *engine.Base, run string, waiting int) (*waits, error) {
 	queues, err := base.Registry.Queues(ctx)
 	if err != nil {
 		return nil, err
 	}
-	w := &waits{reasons: map[string]int{}, tokens: map[string]string{}, others: map[string]bool{}}
+	w := &waits{reasons: map[string]int{}, tokens: map[string]string{}, others: map[string]bool{}, keys: map[string]string{}}
+	if w.paused, err = pausedQueues(ctx, base.Redis, queues); err != nil {
+		return nil, err
+	}
 	newest := map[string]time.Time{}
-	seen := 0
 	w.sampled, err = putOff(ctx, base.Inspector, queues, sampleTasks, func(t *asynq.TaskInfo) {
 		p, err := tasks.DecodePayload(t.Payload)
 		if err != nil || p.Run != run {
 			return
 		}
 		w.reasons[reasonOf(t.LastErr)]++
-		seen++
+		w.looked++
 		// A portal's newest word counts: what an older row waited for may be over.
 		if at, ok := newest[p.PortalID]; !ok || t.LastFailedAt.After(at) {
 			newest[p.PortalID] = t.LastFailedAt
@@ -83,14 +92,35 @@ func waitsFor(ctx context.Context, base *engine.Base, run string, waiting int) (
 	if err != nil {
 		return nil, err
 	}
-	account(w.reasons, waiting, seen, w.sampled)
+	if rest := waiting - w.looked; rest > 0 && !w.sampled {
+		w.reasons["queued, or in work"] = rest // they are in no one's way
+	}
 	return w, nil
+}
+
+// pausedQueues returns those of some queues that workers are told to take nothing from.
+func pausedQueues(ctx context.Context, rdb redis.UniversalClient, queues []string) (map[string]bool, error) {
+	paused := map[string]bool{}
+	for _, q := range queues {
+		n, err := rdb.Exists(ctx, "asynq:{"+q+"}:paused").Result()
+		if err != nil {
+			return nil, fmt.Errorf("look for paused queues: %w", err)
+		}
+		if n > 0 {
+			paused[q] = true
+		}
+	}
+	return paused, nil
 }
 
 func (w *waits) learn(portal, lastErr string) {
 	why, ok := waitsForToken(lastErr)
 	ok = ok && !beingRenewed(why)
 	delete(w.tokens, portal)
+	delete(w.keys, portal)
+	if why, ok := waitsForKey(lastErr); ok {
+		w.keys[portal] = why
+	}
 	if w.others[portal] = !ok; ok {
 		w.tokens[portal] = why
 	}
@@ -112,20 +142,17 @@ func (w *waits) token(p *portals.Portal) (why string, waiting bool) {
 	return why, waiting
 }
 
-// account spreads the rows that were not looked at: over the reasons of a
-// sample in proportion, else they are in no one's way.
-func account(all map[string]int, waiting, seen int, sampled bool) {
-	rest := waiting - seen
-	switch {
-	case rest <= 0:
-	case sampled && seen > 0:
-		for r, n := range all {
-			all[r] = n * waiting / seen
-		}
-	default:
-		all["queued, or in work"] = rest
+// key says whether rows of a portal wait for a worker with another key, and why.
+func (w *waits) key(p *portals.Portal) (why string, waiting bool) {
+	if w == nil {
+		return "", false
 	}
+	why, waiting = w.keys[p.ID]
+	return why, waiting
 }
+
+// stands reports whether rows of a portal wait in a paused queue.
+func (w *waits) stands(p *portals.Portal) bool { return w != nil && w.paused[p.Queue] }
 
 // reasonOf is the reason in a put-off task's last error, without its time.
 func reasonOf(lastErr string) string {
@@ -137,7 +164,33 @@ func reasonOf(lastErr string) string {
 			return "the next attempt after " + rest
 		}
 	}
-	return lastErr
+	if why, ok := waitsForKey(lastErr); ok {
+		return why
+	}
+	// An authorization server that is left alone was so for what it said last.
+	return strings.Replace(lastErr, leftAlone, "", 1)
+}
+
+// leftAlone is in the reason of a row whose renewal was not even tried, before the
+// answer to the last one that was.
+const leftAlone = "the authorization server is left alone for a while; last time: "
+
+// What stands before and after the portal's name in the last error of a row whose
+// credentials do not open; see [portals.SealedError].
+const sealedFirst, sealedThen = "credentials of portal ", " do not open: "
+
+// waitsForKey says whether a put-off row waits for a worker whose key opens its
+// portal's credentials, and why: the same words for all portals under one key.
+func waitsForKey(lastErr string) (why string, ok bool) {
+	_, after, ok := strings.Cut(lastErr, sealedFirst)
+	if !ok {
+		return "", false
+	}
+	_, why, ok = strings.Cut(after, sealedThen)
+	if i := strings.LastIndex(why, ", until "); i > 0 {
+		why = why[:i]
+	}
+	return "credentials do not open: " + why, ok
 }
 
 // tokenWait is how the last error of a row begins that waits for a new token.

@@ -108,7 +108,7 @@ func TestRowsThatWaitForTokensHaveNoEnd(t *testing.T) {
 	if s.ETA == nil || s.ETARows != 3 || s.SignIn == nil || s.SignIn.Rows != 3 || s.SignIn.Portals != 1 {
 		t.Errorf("%+v", s.etaStatus)
 	}
-	for _, want := range []string{"3 rows of the other portals done in", "3 rows of 1 portal wait for a new token: invalid_client: the authorization server refuses\n"} {
+	for _, want := range []string{"when 3 rows of the other portals will be done is not known before some rows are: no limit binds", "3 rows of 1 portal wait for a new token: invalid_client: the authorization server refuses\n"} {
 		if !strings.Contains(table, want) {
 			t.Errorf("not said: %q in\n%s", want, table)
 		}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -46,23 +47,40 @@ type Base struct {
 
 // Open connects to a Redis and checks that it can be worked with. Close ends it.
 func Open(ctx context.Context, cfg config.Config, redisURL string) (*Base, error) {
+	b, replica, err := OpenToLook(ctx, cfg, redisURL)
+	if replica != nil {
+		return nil, errors.Join(replica, b.Close())
+	}
+	return b, err
+}
+
+// OpenToLook is [Open] for those who write nothing: a read-only replica will do,
+// and replica says that it is one.
+func OpenToLook(ctx context.Context, cfg config.Config, redisURL string) (b *Base, replica, err error) {
 	conn, err := redisconn.Parse(redisURL)
 	if err != nil {
-		return nil, fmt.Errorf("REDIS_URL: %w", err)
+		return nil, nil, fmt.Errorf("REDIS_URL: %w", err)
 	}
-	if err := conn.Check(ctx); err != nil {
-		return nil, err
+	if err := conn.Check(ctx); errors.Is(err, redisconn.ErrReplica) {
+		replica = err
+	} else if err != nil {
+		return nil, nil, err
 	}
+	b = open(conn, cfg)
+	if err := b.checkEviction(ctx); err != nil && !cfg.AllowEviction {
+		return nil, nil, errors.Join(err, b.Close())
+	}
+	return b, replica, nil
+}
+
+func open(conn redisconn.Config, cfg config.Config) *Base {
 	b := &Base{conn: conn, Redis: conn.Client(redisconn.Store), queue: conn.Client(redisconn.Engine)}
 	b.Registry = portals.New(b.Redis, cfg.Keys, portals.Options{Shards: cfg.Shards, WithoutSecrets: true})
 	b.shared = redisconn.Shared(b.Redis)
 	b.Runs = runs.New(b.Redis, runs.Options{TTL: cfg.ResultTTL, Rows: b.shared})
 	b.Inspector = asynq.NewInspectorFromRedisClient(b.Redis)
 	b.room = &room{asker: b.Redis}
-	if err := b.checkEviction(ctx); err != nil && !cfg.AllowEviction {
-		return nil, errors.Join(err, b.Close())
-	}
-	return b, nil
+	return b
 }
 
 // Gate returns the gate of all workers on this Redis.
@@ -136,20 +154,28 @@ type Worker struct {
 	base   *Base
 	cfg    config.Config
 	log    *slog.Logger
+	few    *slog.Logger // the same, for lines of which there may be one for each portal
+	left   *few         // counts what few leaves out
 	gate   ratelimit.Gate
 	cache  *portals.Cache
+	opens  *openings
 	caller func() // ends what calls portals
 	tasks  *tasks.Worker
-	care   sync.WaitGroup       // the goroutines beside asynq's
-	told   map[string]time.Time // holds that the gate was told of, by their beginning; takeCare's own
-	behind bool                 // a change of the registry is not fully taken over yet; takeCare's own
+	paused atomic.Bool
+	lost   atomic.Pointer[time.Time] // since when Redis has lost the portals; nil: it has not
+	care   sync.WaitGroup            // the goroutines beside asynq's
+	told   map[string]time.Time      // holds that the gate was told of, by their beginning; takeCare's own
+	silent map[string]time.Time      // portals that do not answer, by since when; takeCare's own
+	behind bool                      // a change of the registry is not fully taken over yet; takeCare's own
+	idle   bool                      // no task is taken, as no credentials open; takeCare's own
 	cancel context.CancelFunc
 }
 
 // StartWorker starts a worker, which Stop ends. Any number of them may work on
 // one Redis.
 func (b *Base) StartWorker(ctx context.Context, cfg config.Config, o WorkerOptions) (*Worker, error) {
-	w := &Worker{base: b, cfg: cfg, log: o.Log}
+	left := newFew(o.Log.Handler())
+	w := &Worker{base: b, cfg: cfg, log: o.Log, few: slog.New(left), left: left}
 	if err := w.start(ctx, o); err != nil {
 		return nil, err
 	}
@@ -168,6 +194,10 @@ func (w *Worker) start(ctx context.Context, o WorkerOptions) error {
 		return err
 	}
 	w.cache = portals.NewCache(opened, cachedPortals)
+	w.opens = newOpenings(opened, w.cache, w.cfg.Keys, w.log)
+	if err := w.opens.look(ctx); err != nil {
+		return err
+	}
 	if err := w.loadHolds(ctx); err != nil {
 		return err
 	}
@@ -175,7 +205,7 @@ func (w *Worker) start(ctx context.Context, o WorkerOptions) error {
 	if err != nil {
 		return err
 	}
-	so := SignInOptions{Transport: o.Transport, Version: o.Version, Log: w.log, Passing: o.Private, Gate: w.gate}
+	so := SignInOptions{Transport: o.Transport, Version: o.Version, Log: w.few, Passing: o.Private, Gate: w.gate}
 	if o.Meter != nil {
 		so.Meter = o.Meter
 	}
@@ -185,7 +215,7 @@ func (w *Worker) start(ctx context.Context, o WorkerOptions) error {
 	}
 	w.caller = end
 	do := dispatch.New(dispatch.Config{
-		Gate: w.gate, Caller: caller, Holds: w.base.Registry, Log: w.log, Meter: o.Meter, Tracer: w.base.Tracer,
+		Gate: w.gate, Caller: caller, Holds: w.base.Registry, Log: w.few, Meter: o.Meter, Tracer: w.base.Tracer,
 		Parallel: w.cfg.PortalParallel, BatchSize: w.cfg.BatchSize, Batching: dispatch.Batching(w.cfg.Batch),
 		RequestTimeout: w.cfg.RequestTimeout, Slots: w.cfg.Concurrency,
 		QueueSlots: tasks.QueueSlots(w.cfg.Concurrency, len(queues)),
@@ -196,13 +226,18 @@ func (w *Worker) start(ctx context.Context, o WorkerOptions) error {
 	w.tasks = tasks.NewWorker(tasks.WorkerConfig{
 		Redis: patient, Dispatcher: do, Queues: queues,
 		Handler: &tasks.Handler{
-			Runs: runs.New(w.base.queue, runs.Options{TTL: w.cfg.ResultTTL, Rows: patient}), Portals: w.cache, Do: do, Log: w.log, Now: time.Now, Meter: o.Meter, Tracer: w.base.Tracer,
+			Runs: runs.New(w.base.queue, runs.Options{TTL: w.cfg.ResultTTL, Rows: patient}), Portals: w.opens, Do: do, Log: w.log, Now: time.Now, Meter: o.Meter, Tracer: w.base.Tracer,
 			Policy:      tasks.Policy{MaxAttempts: w.cfg.MaxAttempts, HoldTTL: w.cfg.HoldTTL},
 			ArchiveSize: w.base.archived,
 		},
 		Concurrency: w.cfg.Concurrency, ShutdownTimeout: w.cfg.Shutdown, Eager: o.Private, Log: w.log,
 	})
-	if err := w.tasks.Start(); err != nil {
+	// Without a key that opens anything it would only put off rows that other
+	// workers can work on.
+	if w.idle = w.opens.none() != nil; !w.idle {
+		err = w.tasks.Start()
+	}
+	if err != nil {
 		end()
 		return err
 	}
@@ -252,9 +287,12 @@ func (w *Worker) loadHolds(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("find the held portals: %w", err)
 	}
+	first := w.told == nil
 	told := make(map[string]time.Time, len(held))
+	var fresh []string
 	for id, h := range held {
 		if at, ok := w.told[id]; !ok || !at.Equal(h.Since) {
+			fresh = append(fresh, id)
 			if err := w.gate.Hold(ctx, id, ratelimit.Hold{Reason: h.Reason, Since: h.Since}); err != nil {
 				return err
 			}
@@ -274,6 +312,7 @@ func (w *Worker) loadHolds(ctx context.Context) error {
 		return err
 	}
 	w.told = told
+	w.tellHolds(ctx, first, fresh, released)
 	recent, err := w.gate.Recent(ctx)
 	if err != nil {
 		return err
@@ -319,8 +358,9 @@ const (
 func (w *Worker) takeCare(ctx context.Context) {
 	tick := time.NewTicker(careEvery)
 	defer tick.Stop()
+	defer w.left.flush(context.WithoutCancel(ctx), time.Time{})
 	var swept time.Time
-	held := time.Now()
+	held, listened := time.Now(), time.Now()
 	for {
 		select {
 		case <-ctx.Done():
@@ -331,8 +371,15 @@ func (w *Worker) takeCare(ctx context.Context) {
 			held, w.behind = time.Now(), true
 		}
 		if err := w.refresh(ctx); err != nil && ctx.Err() == nil {
-			w.log.Warn("portals could not be read again", "err", err)
+			w.few.Warn("portals could not be read again", "err", err)
 		}
+		if time.Since(listened) >= silenceEvery {
+			listened = time.Now()
+			if err := w.lookForSilence(ctx); err != nil && ctx.Err() == nil {
+				w.few.Warn("silent portals could not be looked for", "err", err)
+			}
+		}
+		w.left.flush(ctx, time.Now())
 		if time.Since(swept) < sweepEvery {
 			continue
 		}
@@ -348,26 +395,46 @@ func (w *Worker) takeCare(ctx context.Context) {
 
 // refresh takes over what has changed in the registry.
 func (w *Worker) refresh(ctx context.Context) error {
+	before := w.cache.Version()
 	changed, err := w.cache.Refresh(ctx)
 	if err != nil {
 		return err
 	}
+	if err := w.lookBack(ctx, before, w.cache.Version()); err != nil {
+		return err
+	}
 	// A change is told of once: what fails below is tried again the next time.
-	if w.behind = w.behind || changed; !w.behind {
+	w.behind = w.behind || changed
+	if w.behind || w.opens.due(time.Now()) {
+		if err := w.opens.look(ctx); err != nil {
+			return err
+		}
+		w.behind = w.behind || w.idle && w.opens.none() == nil
+	}
+	if !w.behind {
 		return nil
 	}
 	if err := w.loadHolds(ctx); err != nil {
 		return err
 	}
-	queues, err := w.queues(ctx)
-	if err != nil {
-		return err
-	}
-	if err := w.tasks.Serve(queues); err != nil {
+	if err := w.serve(ctx); err != nil {
 		return err
 	}
 	w.behind = false
 	return nil
+}
+
+// serve takes tasks from all queues that there are, once credentials open.
+func (w *Worker) serve(ctx context.Context) error {
+	if w.idle && w.opens.none() != nil {
+		return nil
+	}
+	queues, err := w.queues(ctx)
+	if err != nil {
+		return err
+	}
+	w.idle = false
+	return w.tasks.Serve(queues)
 }
 
 // Gate is the gate that the worker asks.
@@ -416,8 +483,12 @@ var closedWords = map[ratelimit.Reason]string{
 	ratelimit.Held:    "held until new credentials come or somebody releases them:",
 }
 
-// Pause stops taking tasks; those in work go on.
-func (w *Worker) Pause() { w.tasks.Pause() }
+// Pause stops taking tasks, for good. Requests on their way end; rows that were
+// taken and not sent go back to the queue.
+func (w *Worker) Pause() {
+	w.paused.Store(true)
+	w.tasks.Pause()
+}
 
 // Stop ends the worker within its shutdown timeout.
 func (w *Worker) Stop() {

@@ -19,13 +19,13 @@ const (
 	archiveNear = tasks.ArchiveFull * 9 / 10
 )
 
-// Ready returns nil when the worker can work: Redis takes what is written. A full
-// one, or one that has become a replica, answers all the same.
+// Ready returns nil when the worker can work: Redis takes what is written, which a
+// full one, or one that has become a replica, does not, and its keys open something.
 func (w *Worker) Ready(ctx context.Context) error {
 	err := w.base.Redis.Set(ctx, readyKey, 1, readyFor).Err()
 	switch {
 	case err == nil:
-		return nil
+		return w.opens.none()
 	case strings.HasPrefix(err.Error(), "OOM"):
 		return fmt.Errorf("Redis is full: raise maxmemory: %w", err) //nolint:staticcheck // a name
 	case strings.HasPrefix(err.Error(), "READONLY"):
@@ -54,6 +54,3 @@ func (b *Base) Warnings(ctx context.Context) []string {
 	}
 	return all
 }
-
-// Warnings is [Base.Warnings].
-func (w *Worker) Warnings(ctx context.Context) []string { return w.base.Warnings(ctx) }

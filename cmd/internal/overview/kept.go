@@ -22,9 +22,12 @@ const (
 	keptFor = 4 * time.Second
 	errFor  = time.Second
 	// restShare bounds how much of the time is spent on asking: an answer that
-	// took t is good for restShare × t, up to keptMost.
+	// took t is good for restShare × t, up to keptMost: an answer is slow for once
+	// where Redis stalls, and what it said must not be believed for long. The page
+	// says of what is older than noticed how old it is.
 	restShare = 50
-	keptMost  = time.Minute
+	keptMost  = 20 * time.Second
+	noticed   = 2 * keptFor
 )
 
 var (

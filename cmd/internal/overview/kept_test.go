@@ -68,13 +68,24 @@ func TestManyViewersOneQuestion(t *testing.T) {
 
 func TestWhatCostsMuchIsKeptLonger(t *testing.T) {
 	keeping(t, func(t *testing.T, a *asker, k *kept[int]) {
-		a.takes = 500 * time.Millisecond
+		a.takes = 200 * time.Millisecond
 		k.get(t.Context())
 		time.Sleep(restShare*a.takes - time.Millisecond) //nolint:forbidigo // the bubble's clock
 		if got := k.get(t.Context()); got.value != 1 {
 			t.Errorf("asked again early: %+v", got)
 		}
 		time.Sleep(time.Millisecond) //nolint:forbidigo // the bubble's clock
+		if got := k.get(t.Context()); got.value != 2 {
+			t.Errorf("not asked again: %+v", got)
+		}
+	})
+}
+
+func TestNothingIsKeptForLong(t *testing.T) {
+	keeping(t, func(t *testing.T, a *asker, k *kept[int]) {
+		a.takes = askFor - time.Millisecond
+		k.get(t.Context())
+		time.Sleep(keptMost) //nolint:forbidigo // the bubble's clock
 		if got := k.get(t.Context()); got.value != 2 {
 			t.Errorf("not asked again: %+v", got)
 		}

@@ -151,6 +151,7 @@ func (o *Overview) serveRun(rw http.ResponseWriter, r *http.Request, p pages) {
 		return
 	}
 	page := runPage{frame: o.frame("Run "+id, now), Gone: d.value.info.ID == "", Commands: commandsFor(id, &d.value.info)}
+	page.Older = olderWords(now, []part{{"the run", d.at}})
 	page.problem("The run", d.err)
 	status := http.StatusOK
 	if page.Gone {

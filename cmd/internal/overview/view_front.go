@@ -5,6 +5,7 @@ package overview
 import (
 	"fmt"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -20,6 +21,7 @@ type frame struct {
 	Title, Version, Dashboard string
 	Assets                    string // changes with the style and the script
 	AsOf                      moment
+	Older                     string   // which parts are of an earlier time
 	Problems                  []string // what could not be had
 }
 
@@ -95,6 +97,9 @@ func (o *Overview) front(l *frontLook) frontView {
 	v.problem("The limits", l.gate.err)
 	v.problem("The queues", l.queues.err)
 	v.problem("Redis’ memory, and the workers", l.server.err)
+	v.Older = olderWords(l.now, []part{
+		{"runs", l.runs.at}, {"held portals", l.held.at}, {"limits", l.gate.at}, {"queues", l.queues.at}, {"Redis’ memory and the workers", l.server.at},
+	})
 	v.Unknown.Runs, v.Unknown.Limits, v.Unknown.Queues = l.runs.err != nil, l.gate.err != nil, l.queues.err != nil
 	v.addRuns(l)
 	v.addClosed(l)
@@ -114,6 +119,26 @@ func (f *frame) problem(what string, err error) {
 	if err != nil {
 		f.Problems = append(f.Problems, what+" could not be read: "+report.Clean(err.Error())+".")
 	}
+}
+
+// part is what was asked for by itself, and when it was answered.
+type part struct {
+	name string
+	at   time.Time
+}
+
+// olderWords names the parts that are kept for longer because asking takes long.
+func olderWords(now time.Time, parts []part) string {
+	var older []string
+	for _, p := range parts {
+		if !p.at.IsZero() && now.Sub(p.at) > noticed {
+			older = append(older, p.name+" of "+momentOf(p.at, now).Clock)
+		}
+	}
+	if len(older) == 0 {
+		return ""
+	}
+	return "Older, as Redis was slow to tell: " + strings.Join(older, ", ") + "."
 }
 
 func cleaned(all []string) []string {
@@ -165,10 +190,10 @@ func (v *frontView) addClosed(l *frontLook) {
 	for _, p := range l.held.value.newest {
 		c := closedView{
 			Name: report.Clean(p.name), State: "held", Class: "bad", By: "a worker, after the portal’s answer", Why: report.Clean(p.hold.Reason),
-			Since: momentOf(p.hold.Since, l.now), Command: command("enqueue portals release %s", p.name),
+			Since: momentOf(p.hold.Since, l.now), Command: command("enqueue portals check %s --release", p.name), // it says what is wrong still
 		}
 		if p.hold.ByOperator {
-			c.By = "a person"
+			c.By, c.Command = "a person", command("enqueue portals release %s", p.name)
 		}
 		v.Closed = append(v.Closed, c)
 	}

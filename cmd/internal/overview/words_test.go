@@ -303,3 +303,10 @@ func TestPace(t *testing.T) {
 		t.Errorf("%d runs are remembered", len(p.runs))
 	}
 }
+
+func TestOldPartsAreNamed(t *testing.T) {
+	noon := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	same(t, "fresh", olderWords(noon, []part{{"runs", noon}, {"limits", noon.Add(-noticed)}}), "")
+	same(t, "old", olderWords(noon, []part{{"runs", noon.Add(-20 * time.Second)}, {"limits", noon}, {"queues", noon.Add(-9 * time.Second)}}),
+		"Older, as Redis was slow to tell: runs of 11:59:40 UTC, queues of 11:59:51 UTC.")
+}

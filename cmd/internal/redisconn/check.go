@@ -31,6 +31,10 @@ func (p *Problem) Error() string { return p.Text }
 // Unwrap gives the cause.
 func (p *Problem) Unwrap() error { return p.Err }
 
+// ErrReplica is the cause of a [Problem] with a Redis that can be read, but not
+// written: looking at it is all that can be done.
+var ErrReplica = errors.New("read-only replica")
+
 // Check opens a client, checks the Redis and closes the client. See [Check];
 // its error also names the address.
 func (c Config) Check(ctx context.Context) error {
@@ -100,7 +104,7 @@ func judge(info map[string]string, cluster bool) error {
 	}
 	if role := info["role"]; (role == "slave" || role == "replica") && info["slave_read_only"] != "0" {
 		return &Problem{Text: fmt.Sprintf("it is a read-only replica of %s:%s: use the master's address",
-			info["master_host"], info["master_port"])}
+			info["master_host"], info["master_port"]), Err: ErrReplica}
 	}
 	return nil
 }

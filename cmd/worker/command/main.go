@@ -56,7 +56,7 @@ func (o Options) newCommand(environ []string, signals <-chan os.Signal, stdout, 
 
 Signals: SIGTERM and Ctrl-C stop it: nothing more is taken, what is on its way
 ends or is handed back, within SHUTDOWN_TIMEOUT; a second one ends it at once.
-SIGTSTP: nothing more is taken, and it stays.
+SIGTSTP: nothing more is taken, what was not sent yet is handed back, and it stays.
 
 With INSTALL_ADDR it also serves the application's install handler there: portals
 that install the application are stored, and get the bots of BOTS_FILE.
@@ -218,7 +218,9 @@ func serve(ctx context.Context, w *engine.Worker, door *installs, web pages, cfg
 		both.Wait()
 	}, signals, cfg.Shutdown)
 	health.close()
-	log.Info("worker stopped")
+	if stopped == nil {
+		log.Info("worker stopped")
+	}
 	return stopped
 }
 

@@ -1,0 +1,139 @@
+// Whether the worker's keys open the credentials of the portals.
+
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"botfleet/bitrix/portals"
+	"botfleet/tasks"
+)
+
+const (
+	// keysSample is at how many portals a look is: a key that opens nothing shows
+	// in any of them, one that some need in the tasks that meet it.
+	keysSample = 100
+	// keysMet bounds the portals that tasks have met and that do not open.
+	keysMet = 1000
+	// keysEvery and keysSoon are how often to look: always, and while some do not open.
+	keysEvery, keysSoon = time.Minute, 10 * time.Second
+)
+
+// openings knows how many credentials do not open under the worker's keys.
+type openings struct {
+	registry *portals.Registry
+	portals  tasks.PortalByID
+	keys     portals.Keyring
+	log      *slog.Logger
+
+	mu     sync.Mutex
+	met    map[string]bool // portals that did not open when last seen
+	fresh  bool            // one was met since the last look
+	last   portals.Opening
+	looked time.Time
+}
+
+func newOpenings(r *portals.Registry, p tasks.PortalByID, keys portals.Keyring, log *slog.Logger) *openings {
+	return &openings{registry: r, portals: p, keys: keys, log: log, met: map[string]bool{}}
+}
+
+// Get implements [tasks.PortalByID], and notes what does not open.
+func (o *openings) Get(ctx context.Context, id string) (portals.Portal, error) {
+	p, err := o.portals.Get(ctx, id)
+	if errors.Is(err, portals.ErrSealed) {
+		o.meet(id)
+	}
+	return p, err
+}
+
+func (o *openings) meet(id string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.met[id] && len(o.met) < keysMet {
+		o.met[id], o.fresh = true, true
+	}
+}
+
+// due reports whether it is time to look.
+func (o *openings) due(now time.Time) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	every := keysEvery
+	if o.fresh || len(o.last.Closed) > 0 {
+		every = keysSoon
+	}
+	return now.Sub(o.looked) >= every
+}
+
+// look looks at a sample of the portals, and at all that did not open before, and
+// logs a change from all open to some or none, and back.
+func (o *openings) look(ctx context.Context) error {
+	o.mu.Lock()
+	met := slices.Collect(maps.Keys(o.met))
+	o.fresh, o.looked = false, time.Now()
+	o.mu.Unlock()
+	now, err := o.registry.Opens(ctx, met, keysSample)
+	if err != nil {
+		return err
+	}
+	o.mu.Lock()
+	before := o.last
+	o.last = now
+	for _, id := range met {
+		delete(o.met, id)
+	}
+	for _, id := range now.Closed {
+		if len(o.met) < keysMet {
+			o.met[id] = true
+		}
+	}
+	o.mu.Unlock()
+	o.tell(before, now)
+	return nil
+}
+
+func (o *openings) tell(before, now portals.Opening) {
+	switch {
+	case noneOpens(now) && !noneOpens(before):
+		o.log.Warn("no portal's credentials open", "looked_at", now.Looked, "keys", o.keys.IDs(), "example", now.Example,
+			"do", "give this worker the other workers' SECRETS_KEY")
+	case len(now.Closed) > 0 && len(before.Closed) == 0:
+		o.log.Warn("credentials of portals do not open", "portals", len(now.Closed), "looked_at", now.Looked, "keys", o.keys.IDs(), "example", now.Example)
+	case len(now.Closed) == 0 && len(before.Closed) > 0:
+		o.log.Info("all credentials open again", "looked_at", now.Looked)
+	}
+}
+
+// noneOpens reports whether there are portals, and none that opens.
+func noneOpens(o portals.Opening) bool { return o.Looked > 0 && len(o.Closed) == o.Looked }
+
+// none returns what is wrong when no credentials open at all, nil otherwise.
+func (o *openings) none() error {
+	now := o.known()
+	if !noneOpens(now) {
+		return nil
+	}
+	return fmt.Errorf("no portal's credentials open under this worker's SECRETS_KEY (%s), so that it can do nothing; for example, %w", o.keys, now.Example)
+}
+
+// warning says how many credentials do not open; "" when all do, or none.
+func (o *openings) warning() string {
+	now := o.known()
+	if len(now.Closed) == 0 || noneOpens(now) {
+		return ""
+	}
+	return fmt.Sprintf("the credentials of %d of %d portals looked at do not open under this worker's SECRETS_KEY (%s): %v", len(now.Closed), now.Looked, o.keys, now.Example)
+}
+
+func (o *openings) known() portals.Opening {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.last
+}
