@@ -41,7 +41,7 @@ func attacked(t *testing.T, b *tab, target string) {
 		if got := evil.seen.status(target); got < http.StatusBadRequest {
 			t.Errorf("a script of %s got status %d", host, got)
 		}
-		evil.seen.forget(target)
+		evil.seen.forget()
 		evil.visit("/form")
 		await(t, callWithin, "the form's answer", func() bool { return evil.seen.status(target) != 0 })
 		if got := evil.seen.status(target); got < http.StatusBadRequest {

@@ -93,19 +93,19 @@ func TestPageRefreshesItself(t *testing.T) {
 	b.visit("/")
 	b.shows("No runs yet")
 	b.eval("window.marker = 1; 0", nil)
-	run := f.submit("slow.jsonl", 24, f.names...)
+	run := f.submit("slow.jsonl", 300, f.names...)
 	b.shows("slow.jsonl")
 	var registered []string
-	await(t, 40*time.Second, "the page to show two stages of the run", func() bool {
+	await(t, time.Minute, "the page to show two stages of the run", func() bool {
 		_, text, _ := strings.Cut(b.text("#runs .counts"), " · ")
 		if n, _, ok := strings.Cut(text, " registered"); ok && !slices.Contains(registered, n) {
 			registered = append(registered, n)
 		}
-		return len(registered) == 2 || b.is(`document.querySelector("#ended")`)
+		return len(registered) == 2
 	})
 	t.Logf("registered: %v", registered)
-	if len(registered) < 2 || !b.is("window.marker === 1") {
-		t.Errorf("the page showed %v without being loaded anew: %v", registered, b.is("window.marker === 1"))
+	if !b.is("window.marker === 1") {
+		t.Error("the page was loaded anew")
 	}
 	b.click(link("slow.jsonl"))
 	b.until("the run's page", `location.pathname === `+quoted("/runs/"+run))
@@ -123,7 +123,7 @@ func TestPausedAndHiddenPagesAskNothing(t *testing.T) {
 	asks := func(b *tab, more int) {
 		t.Helper()
 		n := b.seen.times(front)
-		await(t, 10*time.Second, "the page to refresh itself", func() bool { return b.seen.times(front) >= n+more })
+		await(t, shownWithin, "the page to refresh itself", func() bool { return b.seen.times(front) >= n+more })
 	}
 	asks(b, 2)
 
@@ -150,7 +150,7 @@ func TestPausedAndHiddenPagesAskNothing(t *testing.T) {
 	}
 	n := other.seen.times(front)
 	other.front()
-	await(t, 10*time.Second, "a page that is seen again to ask", func() bool { return other.seen.times(front) > n })
+	await(t, shownWithin, "a page that is seen again to ask", func() bool { return other.seen.times(front) > n })
 	b.seen.quiet(t)
 }
 
@@ -232,23 +232,23 @@ func TestPageSaysThatRedisIsAway(t *testing.T) {
 			b.visit("/")
 			away.begin()
 			began := time.Now()
-			b.untilWithin(20*time.Second, "the page to say so", `document.querySelector("#trouble").textContent.includes("is not refreshed: the worker answers with HTTP 503")`)
+			b.untilWithin(time.Minute, "the page to say so", `document.querySelector("#trouble").textContent.includes("is not refreshed: the worker answers with HTTP 503")`)
 			t.Logf("an open page says so after %v", time.Since(began).Round(10*time.Millisecond))
 			if b.text("#runs .counts") != counts {
 				t.Error("what was shown has gone")
 			}
 			fresh := open(t, w.URL, look{}).hurry()
-			began = time.Now()
 			fresh.visit("/")
-			took := time.Since(began)
-			t.Logf("a new page says so after %v", took.Round(10*time.Millisecond))
-			if got := fresh.seen.status(w.URL + "/"); got != http.StatusServiceUnavailable || took > 5*time.Second {
-				t.Errorf("a new page: %d after %v", got, took)
+			var took float64 // from the request to the end of the answer, in ms
+			fresh.eval(`(({requestStart, responseEnd}) => responseEnd - requestStart)(performance.getEntriesByType("navigation")[0])`, &took)
+			t.Logf("a new page says so after %.0f ms", took)
+			if got := fresh.seen.status(w.URL + "/"); got != http.StatusServiceUnavailable || took > 5000 {
+				t.Errorf("a new page: %d after %.0f ms", got, took)
 			}
 			fresh.shows("could not be read")
 			away.end()
-			b.until("the page to recover", `document.querySelector("#trouble").textContent === ""`)
-			fresh.until("the new page to recover", `document.querySelector("#runs .counts")?.textContent`)
+			b.untilWithin(time.Minute, "the page to recover", `document.querySelector("#trouble").textContent === ""`)
+			fresh.untilWithin(time.Minute, "the new page to recover", `document.querySelector("#runs .counts")?.textContent`)
 			if got := fresh.text("#runs .counts"); got != counts {
 				t.Errorf("afterwards it says %q, and the command %q", got, counts)
 			}

@@ -15,6 +15,10 @@ import (
 	"time"
 )
 
+// shownWithin bounds what is waited for in a tab: the slowest of it takes 5 s, and the
+// machine may be busy.
+const shownWithin = 45 * time.Second
+
 // look is how a tab is looked at. Its zero value is a light desktop with scripts.
 type look struct {
 	Width, Height int
@@ -115,7 +119,7 @@ func (b *tab) visit(path string) {
 	if done.ErrorText != "" {
 		b.t.Fatalf("open %s: %s", path, done.ErrorText)
 	}
-	await(b.t, 15*time.Second, path+" to load", func() bool { return b.seen.loads() > loaded })
+	await(b.t, shownWithin, path+" to load", func() bool { return b.seen.loads() > loaded })
 }
 
 // eval runs an expression in the page and reads its value. A promise is waited for.
@@ -157,7 +161,7 @@ func (b *tab) is(expression string) bool {
 // until waits until an expression holds.
 func (b *tab) until(what, expression string) {
 	b.t.Helper()
-	b.untilWithin(15*time.Second, what, expression)
+	b.untilWithin(shownWithin, what, expression)
 }
 
 func (b *tab) untilWithin(bound time.Duration, what, expression string) {
@@ -218,7 +222,7 @@ func (b *tab) middle(element string) (x, y float64) {
 		const x = r.x + r.width / 2, y = r.y + r.height / 2, top = document.elementFromPoint(x, y);
 		return top && (e.contains(top) || top.contains(e)) ? {X: x, Y: y} : null;
 	})()`
-	await(b.t, 15*time.Second, element+" to be there, and still", func() bool { return b.try(find, &at) == nil && at != nil })
+	await(b.t, shownWithin, element+" to be there, and still", func() bool { return b.try(find, &at) == nil && at != nil })
 	return at.X, at.Y
 }
 
@@ -231,6 +235,7 @@ func (b *tab) onFailure() {
 	var shown string
 	_ = b.try(`location.href + "\n" + document.body.innerText`, &shown) // it may be gone
 	b.t.Logf("the tab shows %s", shown[:min(len(shown), 2000)])
+	b.front() // one behind others is not painted
 	b.picture(b.t.ArtifactDir(), fmt.Sprintf("tab-%d.png", b.seen.loads()), false)
 }
 

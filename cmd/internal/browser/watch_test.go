@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -23,13 +24,14 @@ type watch struct {
 
 	mu       sync.Mutex
 	loaded   int
-	requests []string       // addresses
-	statuses map[string]int // the last of each address
-	urls     map[string]string
-	trouble  []string // errors and warnings of the console
-	bodies   []string // of all answers
-	asked    int      // how often a user and password were asked for
-	pending  int      // calls that follow from events, on their way
+	requests []string          // addresses
+	order    []string          // ids of requests
+	urls     map[string]string // of requests
+	statuses map[string]int    // of requests
+	trouble  []string          // errors and warnings of the console
+	bodies   []string          // of all answers
+	asked    int               // how often a user and password were asked for
+	pending  int               // calls that follow from events, on their way
 }
 
 func newWatch(b *tab) *watch {
@@ -103,10 +105,11 @@ func (w *watch) event(m message) {
 	case "Network.requestWillBeSent":
 		w.requests = append(w.requests, p.Request.URL)
 		w.urls[p.RequestID] = p.Request.URL
+		w.order = append(w.order, p.RequestID)
 	case "Network.responseReceived":
-		w.statuses[p.Response.URL] = p.Response.Status
-	case "Network.responseReceivedExtraInfo": // also of what the page is not let see
-		w.statuses[w.urls[p.RequestID]] = p.StatusCode
+		w.statuses[p.RequestID] = p.Response.Status
+	case "Network.responseReceivedExtraInfo": // also of what the page is not let see; it may come first
+		w.statuses[p.RequestID] = p.StatusCode
 	case "Network.loadingFinished":
 		w.follow(func() { w.fetch(p.RequestID) })
 	case "Runtime.consoleAPICalled":
@@ -174,18 +177,23 @@ func (w *watch) times(address string) int {
 	return n
 }
 
-// status is that of the last answer of an address; 0 before the first.
+// status is that of the last answered request to an address; 0 before the first.
 func (w *watch) status(url string) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.statuses[url]
+	for _, id := range slices.Backward(w.order) {
+		if w.urls[id] == url && w.statuses[id] != 0 {
+			return w.statuses[id]
+		}
+	}
+	return 0
 }
 
-// forget forgets an address's status.
-func (w *watch) forget(url string) {
+// forget forgets all statuses.
+func (w *watch) forget() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	delete(w.statuses, url)
+	clear(w.statuses)
 }
 
 // forgive takes the errors that have a part from those noted: they were meant.

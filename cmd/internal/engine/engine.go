@@ -232,12 +232,7 @@ func (w *Worker) start(ctx context.Context, o WorkerOptions) error {
 		},
 		Concurrency: w.cfg.Concurrency, ShutdownTimeout: w.cfg.Shutdown, Eager: o.Private, Log: w.log,
 	})
-	// Without a key that opens anything it would only put off rows that other
-	// workers can work on.
-	if w.idle = w.opens.none() != nil; !w.idle {
-		err = w.tasks.Start()
-	}
-	if err != nil {
+	if err := w.begin(); err != nil {
 		end()
 		return err
 	}
@@ -249,6 +244,15 @@ func (w *Worker) start(ctx context.Context, o WorkerOptions) error {
 		w.care.Go(func() { sweeper.Run(run) })
 	}
 	return nil
+}
+
+// begin begins to take tasks, unless no credentials open: it would only put off
+// rows that other workers can work on.
+func (w *Worker) begin() error {
+	if w.idle = noneOpens(w.opens.known()); w.idle {
+		return nil
+	}
+	return w.tasks.Start()
 }
 
 // sweeper mends what the queue and the runs have lost.
@@ -409,7 +413,7 @@ func (w *Worker) refresh(ctx context.Context) error {
 		if err := w.opens.look(ctx); err != nil {
 			return err
 		}
-		w.behind = w.behind || w.idle && w.opens.none() == nil
+		w.behind = w.behind || w.idle && !noneOpens(w.opens.known())
 	}
 	if !w.behind {
 		return nil
@@ -426,7 +430,7 @@ func (w *Worker) refresh(ctx context.Context) error {
 
 // serve takes tasks from all queues that there are, once credentials open.
 func (w *Worker) serve(ctx context.Context) error {
-	if w.idle && w.opens.none() != nil {
+	if w.idle && noneOpens(w.opens.known()) {
 		return nil
 	}
 	queues, err := w.queues(ctx)

@@ -103,7 +103,7 @@ func (o *openings) tell(before, now portals.Opening) {
 	switch {
 	case noneOpens(now) && !noneOpens(before):
 		o.log.Warn("no portal's credentials open", "looked_at", now.Looked, "keys", o.keys.IDs(), "example", now.Example,
-			"do", "give this worker the other workers' SECRETS_KEY")
+			"do", "give this worker the other workers' SECRETS_KEY; until then it is of no use")
 	case len(now.Closed) > 0 && len(before.Closed) == 0:
 		o.log.Warn("credentials of portals do not open", "portals", len(now.Closed), "looked_at", now.Looked, "keys", o.keys.IDs(), "example", now.Example)
 	case len(now.Closed) == 0 && len(before.Closed) > 0:
@@ -120,7 +120,7 @@ func (o *openings) none() error {
 	if !noneOpens(now) {
 		return nil
 	}
-	return fmt.Errorf("no portal's credentials open under this worker's SECRETS_KEY (%s), so that it can do nothing; for example, %w", o.keys, now.Example)
+	return fmt.Errorf("no portal's credentials open under this worker's SECRETS_KEY (%s), so that it takes no tasks; for example, %w", o.keys, now.Example)
 }
 
 // warning says how many credentials do not open; "" when all do, or none.

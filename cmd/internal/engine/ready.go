@@ -49,7 +49,7 @@ func (b *Base) Warnings(ctx context.Context) []string {
 	}
 	for _, q := range queues {
 		if n, err := b.archived(ctx, q); err == nil && n >= archiveNear {
-			all = append(all, fmt.Sprintf("queue %s has %d archived tasks: from %d on dead rows are shown as completed; delete archived tasks (their rows are kept in their runs)", q, n, tasks.ArchiveFull))
+			all = append(all, fmt.Sprintf("queue %s has %d archived tasks: from %d on dead rows are shown as completed; delete old ones with enqueue dead prune (their rows are kept in their runs)", q, n, tasks.ArchiveFull))
 		}
 	}
 	return all

@@ -25,7 +25,7 @@ const (
 	// took t is good for restShare × t, up to keptMost: an answer is slow for once
 	// where Redis stalls, and what it said must not be believed for long. The page
 	// says of what is older than noticed how old it is.
-	restShare = 50
+	restShare = 20
 	keptMost  = 20 * time.Second
 	noticed   = 2 * keptFor
 )
@@ -77,6 +77,7 @@ type kept[T any] struct {
 	looks *looks
 	name  string
 	ask   func(ctx context.Context) (T, error)
+	most  time.Duration // how long an answer is kept at most
 
 	mu     sync.Mutex
 	last   answer[T]
@@ -93,7 +94,7 @@ type answer[T any] struct {
 }
 
 func keep[T any](l *looks, name string, ask func(ctx context.Context) (T, error)) *kept[T] {
-	return &kept[T]{looks: l, name: name, ask: ask}
+	return &kept[T]{looks: l, name: name, ask: ask, most: keptMost}
 }
 
 // get returns the part: what is kept, if that is fresh, else a new answer, or
@@ -143,7 +144,7 @@ func (k *kept[T]) run(done chan struct{}) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.last = answer[T]{value: value, err: err, at: now}
-	k.until = now.Add(min(max(keptFor, restShare*now.Sub(began)), keptMost))
+	k.until = now.Add(min(max(keptFor, restShare*now.Sub(began)), k.most))
 	if err != nil {
 		k.until = now.Add(errFor)
 	}

@@ -68,7 +68,7 @@ func TestManyViewersOneQuestion(t *testing.T) {
 
 func TestWhatCostsMuchIsKeptLonger(t *testing.T) {
 	keeping(t, func(t *testing.T, a *asker, k *kept[int]) {
-		a.takes = 200 * time.Millisecond
+		a.takes = 500 * time.Millisecond
 		k.get(t.Context())
 		time.Sleep(restShare*a.takes - time.Millisecond) //nolint:forbidigo // the bubble's clock
 		if got := k.get(t.Context()); got.value != 1 {

@@ -68,6 +68,7 @@ type Overview struct {
 	looks *looks
 	names *portals.Cache
 
+	alive   *kept[struct{}]
 	list    *kept[runsLook]
 	held    *kept[heldLook]
 	gate    *kept[gateLook]
@@ -97,6 +98,12 @@ func New(c Config) (*Overview, error) {
 		c.Dashboard = "/" + strings.Trim(c.Dashboard, "/") + "/"
 	}
 	o := &Overview{cfg: c, looks: newLooks(c.Now, c.Log), names: portals.NewCache(c.Registry, namedPortals), pace: newPace()}
+	// Whether Redis answers costs next to nothing, and what is kept of it must not
+	// pass for what it says now.
+	o.alive = keep(o.looks, "an answer of Redis", func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, c.Redis.Ping(ctx).Err()
+	})
+	o.alive.most = errFor
 	o.list = keep(o.looks, "runs", o.askRuns)
 	o.held = keep(o.looks, "held portals", o.askHeld)
 	o.gate = keep(o.looks, "limits", o.askGate)

@@ -4,6 +4,7 @@ package overview
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"embed"
@@ -88,6 +89,8 @@ func (o *Overview) serveFront(rw http.ResponseWriter, r *http.Request, p pages) 
 func (o *Overview) lookFront(ctx context.Context) *frontLook {
 	l := &frontLook{details: map[string]answer[detail]{}}
 	var all sync.WaitGroup
+	var alive answer[struct{}]
+	all.Go(func() { alive = o.alive.get(ctx) })
 	all.Go(func() { l.held = o.held.get(ctx) })
 	all.Go(func() { l.gate = o.gate.get(ctx) })
 	all.Go(func() { l.queues = o.queues.get(ctx) })
@@ -109,6 +112,9 @@ func (o *Overview) lookFront(ctx context.Context) *frontLook {
 	}
 	all.Wait()
 	l.now = o.cfg.Now()
+	if l.runs.err == nil {
+		l.runs.err = alive.err
+	}
 	if l.runs.err == nil {
 		l.still = o.pace.note(l.runs.at, list)
 	}
@@ -141,8 +147,10 @@ func (o *Overview) serveRun(rw http.ResponseWriter, r *http.Request, p pages) {
 	ctx, cancel := context.WithTimeout(r.Context(), waitFor)
 	defer cancel()
 	var server answer[serverLook]
+	var alive answer[struct{}]
 	var both sync.WaitGroup
 	both.Go(func() { server = o.server.get(ctx) })
+	both.Go(func() { alive = o.alive.get(ctx) })
 	d := o.details.get(ctx, id)
 	both.Wait()
 	now := o.cfg.Now()
@@ -152,8 +160,11 @@ func (o *Overview) serveRun(rw http.ResponseWriter, r *http.Request, p pages) {
 	}
 	page := runPage{frame: o.frame("Run "+id, now), Gone: d.value.info.ID == "", Commands: commandsFor(id, &d.value.info)}
 	page.Older = olderWords(now, []part{{"the run", d.at}})
-	page.problem("The run", d.err)
+	page.problem("The run", cmp.Or(d.err, alive.err))
 	status := http.StatusOK
+	if alive.err != nil {
+		status = http.StatusServiceUnavailable
+	}
 	if page.Gone {
 		status = http.StatusServiceUnavailable
 		page.Run = runView{ID: id}
