@@ -42,6 +42,14 @@ ifeq ($(PKG),./...)
 	cd cmd/traced && go test -race ./...
 endif
 
+.PHONY: test/browser
+test/browser: redis chromium ## open the worker's pages in headless Chromium
+	go test -tags browser -timeout 10m ./cmd/internal/browser
+
+.PHONY: screenshots
+screenshots: redis chromium ## take the README's pictures anew
+	SCREENSHOTS=$(CURDIR)/deploy/screenshots go test -tags browser -count=1 -run TestPictures ./cmd/internal/browser
+
 .PHONY: cover
 cover: redis ## run the tests and say how much of the code they reach (coverage.out)
 	go test -coverpkg=./... -coverprofile=coverage.out $(PKG)
@@ -87,6 +95,7 @@ lint/fmt:
 .PHONY: lint/vet
 lint/vet:
 	go vet ./...
+	go vet -tags browser ./cmd/internal/browser
 	cd cmd/traced && go vet ./...
 
 .PHONY: lint/all
@@ -128,9 +137,24 @@ redis: ## install redis-server where it is missing
 	$$root apt-get update -q && \
 	$$root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends redis-server
 
+.PHONY: chromium
+chromium: ## install chromium where it is missing
+	@if command -v chromium >/dev/null; then exit 0; fi; \
+	if ! command -v apt-get >/dev/null; then echo "chromium is missing: install it with this system's package manager" >&2; exit 1; fi; \
+	root=; if [ "$$(id -u)" -ne 0 ]; then \
+		if ! command -v sudo >/dev/null; then echo "chromium is missing: as root, run apt-get install chromium" >&2; exit 1; fi; \
+		root=sudo; \
+	fi; \
+	$$root apt-get update -q && \
+	$$root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends chromium fonts-liberation
+
 # Debian's package holds promtool; unpacked rather than installed, it starts no service.
 $(TOOLS)/prometheus/usr/bin/promtool:
-	mkdir -p $(TOOLS)/prometheus && cd $(TOOLS)/prometheus && apt-get download -q prometheus && dpkg -x prometheus_*.deb . && rm prometheus_*.deb
+	@if ! command -v apt-get >/dev/null; then echo "promtool is missing: install Prometheus, or set PROMTOOL" >&2; exit 1; fi; \
+	mkdir -p $(TOOLS)/prometheus && cd $(TOOLS)/prometheus && \
+	root=; if [ "$$(id -u)" -ne 0 ]; then root=sudo; fi; \
+	{ apt-get download -q prometheus || { $$root apt-get update -q && apt-get download -q prometheus; }; } && \
+	dpkg -x prometheus_*.deb . && rm prometheus_*.deb
 
 $(LINT):
 	GOBIN=$(@D) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)

@@ -35,7 +35,7 @@ func decodeMessage(b []byte) (message, error) {
 		switch tag & 7 {
 		case 0: // a number
 			if tag>>3 == 6 {
-				m.retried = int(min(value, 1<<31-1)) //nolint:gosec // bounded
+				m.retried = int(min(value, 1<<31-1))
 			}
 		case 2: // bytes, with their length before them
 			if value > uint64(len(b)) {

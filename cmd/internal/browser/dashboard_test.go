@@ -75,7 +75,7 @@ func TestDeadLetterIsRunAgain(t *testing.T) {
 	b.shows(fmt.Sprintf(`"BOT_ID": %d`, bot))
 	b.click(`[...document.querySelectorAll("table tbody tr")].find((r) => r.innerText.includes(` + quoted(fmt.Sprintf(`"BOT_ID": %d`, bot)) + `) && r.innerText.includes(` + quoted(f.names[0]) + `)).querySelectorAll("td")[2]`)
 	b.shows("Result:")
-	b.until("the bot's id in the result", resultText+`.includes("BOT_ID") && `+resultText+`.includes("`+strconv.Itoa(int(bot))+`")`)
+	b.until("the bot's id in the result", resultText+`.includes("BOT_ID") && `+resultText+`.includes("`+strconv.Itoa(bot)+`")`)
 	b.seen.keepsSecrets(t, f.secrets()...)
 
 	// All that are left, in one click.

@@ -76,7 +76,7 @@ func TestPictures(t *testing.T) {
 	for name, l := range map[string]look{"page.png": {}, "page-360.png": {Width: 360, Height: 740}} {
 		b := open(t, w.URL, l)
 		b.visit("/")
-		b.shows("ticket 4711")
+		b.until("a whole page", `document.body.innerText.includes("ticket 4711") && document.body.innerText.includes("lately") && !document.body.innerText.includes("could")`)
 		b.click(`document.querySelector("#pause")`)
 		b.rename(f.names)
 		b.picture(dir, name, true)

@@ -18,7 +18,7 @@ var binaries string
 
 // atOnce is how many tests run side by side unless -parallel says it: they wait
 // for other processes nearly all the time, however few cores there are.
-const atOnce = "6"
+const atOnce = "9"
 
 func TestMain(m *testing.M) { os.Exit(runAll(m)) }
 
