@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -228,6 +229,48 @@ func TestAnInterruptedCancellationGoesOn(t *testing.T) {
 			t.Errorf("%+v, %d tasks", again, f.living(t))
 		}
 	})
+}
+
+// stopping interrupts as soon as tasks of a queue have been deleted.
+type stopping struct {
+	redis.Hook
+
+	stop func()
+}
+
+func (s stopping) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := next(ctx, cmd)
+		if strings.HasPrefix(cmd.Name(), "eval") && err == nil && strings.HasSuffix(fmt.Sprint(cmd.Args()[3]), ":pending") {
+			s.stop()
+		}
+		return err
+	}
+}
+
+func (stopping) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (stopping) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+// Between the end of tasks and that of their rows no interruption is heard.
+func TestAPageIsNotBrokenOff(t *testing.T) {
+	for _, rows := range []int{100, 300} { // searched for one by one, and gone through
+		t.Run(strconv.Itoa(rows), func(t *testing.T) {
+			both(t, func(t *testing.T, f *fleet) {
+				manyRows(t, f, rows)
+				ctx, stop := context.WithCancel(t.Context())
+				f.redis.AddHook(stopping{stop: stop})
+				if _, err := f.canceller().Cancel(ctx, tasks.Cancel{Run: "r1"}); !errors.Is(err, context.Canceled) {
+					t.Error(err)
+				}
+				if c := f.counts(t, "r1"); c.Dead == 0 || f.living(t) != c.Waiting+rows {
+					t.Errorf("%+v, %d tasks", c, f.living(t))
+				}
+			})
+		})
+	}
 }
 
 // Beside a worker a row is registered or dead, and if it is dead nobody has asked

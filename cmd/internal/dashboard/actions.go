@@ -46,9 +46,11 @@ const (
 	noQueue     = "Not done: the queue belongs to the portals that it was given to, and a worker would set it up again."
 )
 
-// serve answers the requests that it knows, and reports whether it did.
+// serve answers the requests that it knows, and reports whether it did. It acts on
+// POST and DELETE alone: HEAD and OPTIONS count as safe, so that pages of other
+// sites may send them.
 func (a actions) serve(w http.ResponseWriter, r *http.Request, name string) bool {
-	if r.Method == http.MethodGet {
+	if r.Method != http.MethodPost && r.Method != http.MethodDelete {
 		return false
 	}
 	if m := allPath.FindStringSubmatch(name); m != nil {

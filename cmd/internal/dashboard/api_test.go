@@ -57,6 +57,41 @@ func TestPagesAreShort(t *testing.T) {
 	})
 }
 
+// Only POST and DELETE act. A page of another site may send HEAD as it likes, and
+// its DELETE sends OPTIONS first.
+func TestOtherMethodsChangeNothing(t *testing.T) {
+	redistest.Both(t, func(t *testing.T, rdb redis.UniversalClient, url string) {
+		client, inspector := asynq.NewClientFromRedisClient(rdb), asynq.NewInspectorFromRedisClient(rdb)
+		var ids []string
+		for range 3 {
+			info, err := client.Enqueue(asynq.NewTask("other", nil), asynq.Queue("q"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := inspector.ArchiveTask("q", info.ID); err != nil {
+				t.Fatal(err)
+			}
+			ids = append(ids, info.ID)
+		}
+		s := served(t, url)
+		some, err := json.Marshal(map[string][]string{"task_ids": ids})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, method := range []string{"HEAD", "OPTIONS", "PUT", "PATCH", "TRACE", "GET"} {
+			for _, path := range []string{"archived_tasks:run_all", "archived_tasks:delete_all", "archived_tasks:batch_delete", "archived_tasks:batch_run",
+				"archived_tasks/" + ids[0], "archived_tasks/" + ids[0] + ":run"} {
+				if status, text, _ := s.do(method, "/api/queues/q/"+path, string(some)); status == http.StatusOK && method != "GET" {
+					t.Errorf("%s %s: HTTP %d %s", method, path, status, text)
+				}
+			}
+			if left := len(s.tasks("archived")); left != len(ids) {
+				t.Fatalf("after %s %d of %d tasks are archived", method, left, len(ids))
+			}
+		}
+	})
+}
+
 // 600 dead letters go page by page.
 func TestManyAtOnce(t *testing.T) {
 	redistest.Both(t, func(t *testing.T, rdb redis.UniversalClient, url string) {

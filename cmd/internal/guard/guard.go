@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -61,10 +62,19 @@ func New(c Config) func(http.Handler) http.Handler {
 		inside := enter(cross.Handler(pages))
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			setHeaders(w.Header())
+			if !slices.Contains(methods, r.Method) {
+				w.Header().Set("Allow", strings.Join(methods, ", "))
+				http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
+				return
+			}
 			inside.ServeHTTP(w, r)
 		})
 	}
 }
+
+// methods are those that pages know. OPTIONS is none of them: browsers send it for
+// other sites before anything is allowed, and nothing ever is.
+var methods = []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodDelete}
 
 // gate returns what lets those in who may.
 func gate(c Config) func(http.Handler) http.Handler {
@@ -105,10 +115,13 @@ func onlyThisMachine(pages http.Handler) http.Handler {
 	})
 }
 
+// proxyHeaders are what proxies add, beside X-Forwarded-….
+var proxyHeaders = []string{"Forwarded", "Via", "X-Real-Ip", "Cf-Connecting-Ip", "True-Client-Ip"}
+
 // proxied reports whether a proxy says that it passes a request on.
 func proxied(h http.Header) bool {
-	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip"} {
-		if h.Get(name) != "" {
+	for name := range h {
+		if strings.HasPrefix(name, "X-Forwarded-") || slices.Contains(proxyHeaders, name) {
 			return true
 		}
 	}

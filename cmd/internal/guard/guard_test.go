@@ -102,7 +102,7 @@ func TestWithoutAPasswordOnLoopback(t *testing.T) {
 			t.Errorf("Host %q: HTTP %d, want %d", host, res.StatusCode, want)
 		}
 	}
-	for _, header := range []string{"X-Forwarded-For", "Forwarded", "X-Real-IP", "X-Forwarded-Host"} {
+	for _, header := range []string{"X-Forwarded-For", "Forwarded", "X-Real-IP", "X-Forwarded-Host", "X-Forwarded-Proto", "Via", "CF-Connecting-IP"} {
 		res := ask(t, h, func(r *http.Request) { r.Header.Set(header, "for=192.0.2.1") })
 		if page := text(t, res); res.StatusCode != 403 || !strings.Contains(page, "DASHBOARD_PASSWORD") {
 			t.Errorf("through a proxy, by %s: HTTP %d %s", header, res.StatusCode, page)
@@ -191,6 +191,21 @@ func TestAnotherSiteChangesNothing(t *testing.T) {
 		})
 		if res.StatusCode != c.want {
 			t.Errorf("%s: HTTP %d, want %d: %s", c.name, res.StatusCode, c.want, text(t, res))
+		}
+	}
+}
+
+// OPTIONS is what a browser sends for another site before a request of its own.
+func TestUnknownMethods(t *testing.T) {
+	for _, h := range []http.Handler{guarded(Config{Addr: "127.0.0.1:8080"}), locked("0.0.0.0:8080"), guarded(Config{Addr: "0.0.0.0:8080"})} {
+		for _, method := range []string{http.MethodOptions, http.MethodPut, http.MethodPatch, http.MethodTrace, "WHATEVER"} {
+			res := ask(t, h, func(r *http.Request) {
+				r.Method = method
+				r.SetBasicAuth(user, password)
+			})
+			if res.StatusCode != http.StatusMethodNotAllowed || res.Header.Get("Access-Control-Allow-Origin") != "" {
+				t.Errorf("%s: HTTP %d %v", method, res.StatusCode, res.Header)
+			}
 		}
 	}
 }
