@@ -85,6 +85,10 @@ func joinHost(name, port string) string {
 	return net.JoinHostPort(name, port)
 }
 
+// exceptions names the setting that the commands of this module read for
+// [ParseEndpoints].
+const exceptions = "ALLOW_INSECURE_PORTALS lists exceptions"
+
 // Check says whether host[:port] may be called by scheme, before its name is
 // looked up; nil means yes. Where the name leads is checked again for every
 // connection, on the address itself, so that a name that changes its address
@@ -111,9 +115,9 @@ func (e Endpoints) Check(scheme, host string) error {
 	case notAddr == nil && e.allowsAddr(addr):
 		return nil
 	case notAddr == nil && !publicAddr(addr):
-		return fmt.Errorf("%s is not a public address", name)
+		return fmt.Errorf("%s is not a public address; %s", name, exceptions)
 	case notAddr != nil && !publicName(name):
-		return fmt.Errorf("%s is not a public host name", name)
+		return fmt.Errorf("%s is not a public host name; %s", name, exceptions)
 	case scheme == "http":
 		return fmt.Errorf("%s may be called by https only, not http", name)
 	case port != "443":
@@ -188,5 +192,5 @@ func (e Endpoints) checkDialed(name, address string) error {
 	if err != nil {
 		return &forbiddenError{name + " leads to something that is not an address"}
 	}
-	return &forbiddenError{fmt.Sprintf("%s leads to %s, which is not a public address", name, ap.Addr())}
+	return &forbiddenError{fmt.Sprintf("%s leads to %s, which is not a public address; %s", name, ap.Addr(), exceptions)}
 }

@@ -35,7 +35,7 @@ const (
 	cancelWithin = time.Minute
 	// Rows that are being worked on are looked at again, so often and for so
 	// long: most that do not end are put off within 2 s, as the portal's turn is
-	// not waited for longer.
+	// not waited for longer. So is a producer that is adding.
 	busyEvery = 500 * time.Millisecond
 	busyFor   = 10 * time.Second
 )
@@ -66,7 +66,9 @@ type Cancelled struct {
 	Busy int // that were still being worked on when they were last looked at
 }
 
-// Cancel ends the rows that wait. On an error, or when ctx ends, Cancelled says
+// Cancel ends the rows that wait, and those that a producer adds meanwhile: it
+// watches an open run for 10 s, and returns without an error if it is open still,
+// with rows left perhaps. On an error, or when ctx ends, Cancelled says
 // what was done until then, rows and tasks agree, and the same call goes on. Memory
 // does not grow with the run. It returns [runs.ErrUnknownRun] for no run.
 func (c Canceller) Cancel(ctx context.Context, what Cancel) (Cancelled, error) {
@@ -96,17 +98,70 @@ type cancelling struct {
 	did      Cancelled
 }
 
+// all walks over the run until a walk left nothing but rows in work, and nobody
+// was adding when it began: what is added beside a walk may be behind it.
 func (x *cancelling) all(ctx context.Context) error {
-	if err := x.pending(ctx); err != nil {
-		return err
-	}
-	busy, err := x.rows(ctx)
-	for until := x.Now().Add(busyFor); err == nil && len(busy) > 0 && x.Now().Before(until); {
-		if err = pause(ctx, busyEvery); err == nil {
-			busy, err = x.again(ctx, busy)
+	var until time.Time
+	for {
+		began, err := x.Runs.Get(ctx, x.what.Run)
+		if err != nil {
+			return err
+		}
+		busy, err := x.walk(ctx)
+		if err != nil {
+			return err
+		}
+		if until.IsZero() {
+			until = x.Now().Add(busyFor)
+		}
+		again, err := x.watch(ctx, began, busy, until)
+		if err != nil || !again {
+			return err
 		}
 	}
-	return err
+}
+
+// walk ends what waits, and returns of which hashes of the run rows are being
+// worked on: the first rows of these.
+func (x *cancelling) walk(ctx context.Context) (busy []int, err error) {
+	x.did.Busy = 0
+	if err := x.pending(ctx); err != nil {
+		return nil, err
+	}
+	return x.rows(ctx)
+}
+
+// watch looks at the rows in work, and at the producer, until there is neither or
+// the time is over. It reports whether to walk again. began is the run before the
+// last walk.
+func (x *cancelling) watch(ctx context.Context, began runs.Info, busy []int, until time.Time) (again bool, err error) {
+	for {
+		info, err := x.Runs.Get(ctx, x.what.Run)
+		if err != nil {
+			return false, err
+		}
+		late := !x.Now().Before(until)
+		switch {
+		case began.Open && !info.Open:
+			return true, nil // the last time, however late it is
+		case late || !info.Open && !grown(began, info) && len(busy) == 0:
+			return false, nil
+		case grown(began, info):
+			return true, nil
+		}
+		if err := pause(ctx, busyEvery); err != nil {
+			return false, err
+		}
+		if busy, err = x.again(ctx, busy); err != nil {
+			return false, err
+		}
+	}
+}
+
+// grown reports whether rows were added, which a run without a lease does not say
+// of itself.
+func grown(was, is runs.Info) bool {
+	return is.MaxRow > was.MaxRow || is.Counts.Queued > was.Counts.Queued
 }
 
 // pending goes through the pending tasks of the queues in which many rows wait.

@@ -47,6 +47,7 @@ type Handler struct {
 
 	wishes   wishes
 	archives archives
+	sealed   sealedRows
 }
 
 // Meter hears of the outcomes that a handler has recorded. It is called from
@@ -160,7 +161,8 @@ func (h *Handler) work(ctx context.Context, run string, row runs.Row, retried in
 		return dead(string(bitrix.Blocked), CodeUnknownPortal, "the portal has been removed"), nil
 	}
 	if errors.Is(err, portals.ErrSealed) {
-		return later(h.Now().Add(sealedWait), err.Error()), nil
+		now := h.Now()
+		return later(now.Add(h.sealed.wait(now, draw())), err.Error()), nil
 	}
 	if err != nil {
 		return Verdict{}, err
@@ -307,10 +309,6 @@ func (h *Handler) acknowledge(ctx context.Context, t *asynq.Task, botID int64) e
 // troubleWait is how long a task is put back for when Redis did not do what it
 // was asked. No attempt is spent: the registration itself is not at fault.
 const troubleWait = 5 * time.Second
-
-// sealedWait is how long a row waits when its portal's credentials do not open:
-// a person has to import the portal again, or to give the worker another key.
-const sealedWait = time.Minute
 
 func (h *Handler) redisTrouble(err error) error {
 	return &Later{Until: h.Now().Add(troubleWait), Reason: "waits for Redis: " + err.Error()}

@@ -28,10 +28,21 @@ const importRounds = 20
 // the registry: a bare [*FileError] means that nothing was stored. A portal already
 // known by host or member_id keeps its id and queue; new credentials release
 // any hold and end Gone; credentials given before do not overwrite what was
-// refreshed or replaced, and a host that of a rename, since. Where the stored
-// ones do not open, any replace them, and those that had come later may follow.
-// Any other error may leave a part stored, and the same import again completes it.
+// refreshed or replaced, and a host that of a rename, since. Where stored ones do
+// not open, nothing is stored: a bare [*ClosedError]. Any other error may leave a
+// part stored, and the same import again completes it.
 func (r *Registry) Import(ctx context.Context, entries []Entry) (Imported, error) {
+	return r.importing(ctx, entries, r.closed)
+}
+
+// ImportLostKey is Import for when the key of stored credentials is lost: where
+// those do not open, any replace them, and those that had come later may follow.
+func (r *Registry) ImportLostKey(ctx context.Context, entries []Entry) (Imported, error) {
+	return r.importing(ctx, entries, func(context.Context, []plan) error { return nil })
+}
+
+// importing stores portals whose plans are taken by may.
+func (r *Registry) importing(ctx context.Context, entries []Entry, may func(context.Context, []plan) error) (Imported, error) {
 	var done Imported
 	if r.keys.Empty() {
 		return done, ErrNoKey
@@ -45,6 +56,9 @@ func (r *Registry) Import(ctx context.Context, entries []Entry) (Imported, error
 	}
 	for round := range importRounds {
 		plans, err := r.plan(ctx, todo)
+		if err == nil {
+			err = may(ctx, plans)
+		}
 		if err != nil && round > 0 {
 			return done, fmt.Errorf("store portals, which another import changes at the same time: %w", err)
 		}
@@ -103,7 +117,7 @@ func (r *Registry) plan(ctx context.Context, entries []*Entry) ([]plan, error) {
 		if p.id != "" {
 			claimed[p.id] = e
 		}
-		if err := p.importing(r, e); err != nil {
+		if err := p.bring(r, e); err != nil {
 			return nil, err
 		}
 		plans = append(plans, p)
@@ -135,8 +149,8 @@ func (e *Entry) match(byHost, byMember holder) (p plan, problem string) {
 	return p, "is not the one that " + byHost.rec.Name + " is known with: another company's portal may have taken over the address; remove the old portal first"
 }
 
-// importing works out the new record of an entry.
-func (p *plan) importing(r *Registry, e *Entry) error {
+// bring works out the new record of an entry.
+func (p *plan) bring(r *Registry, e *Entry) error {
 	was := &p.was
 	p.begin(r)
 	p.is = newRecord(e, p.is.Queue)

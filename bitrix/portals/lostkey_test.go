@@ -42,7 +42,7 @@ func loseKey(t *testing.T, client redis.UniversalClient, pairs ...string) keyles
 // brings imports a pair, and wants it stored.
 func (k keyless) brings(pair string) {
 	k.t.Helper()
-	mustImport(k.t, k.Registry, portals.Imported{Updated: 1}, k.pairs[pair])
+	mustRepair(k.t, k.Registry, portals.Imported{Updated: 1}, k.pairs[pair])
 	k.has(pair)
 	mustImport(k.t, k.Registry, portals.Imported{Unchanged: 1}, k.pairs[pair])
 }
@@ -132,13 +132,13 @@ func TestImportRepairsALostKeyOfAnInstall(t *testing.T) {
 		fingerprint := func(r *portals.Registry) string { return mustFind(t, r, "m1").Access.Fingerprint() }
 
 		one := newRegistry(t, client)
-		mustImport(t, one, portals.Imported{Updated: 1}, a)
-		mustImport(t, one, portals.Imported{Updated: 1}, installed)
+		mustRepair(t, one, portals.Imported{Updated: 1}, a)
+		mustRepair(t, one, portals.Imported{Updated: 1}, installed)
 		if mustImport(t, one, portals.Imported{Unchanged: 1}, a); fingerprint(one) != installed.Access.Fingerprint() {
 			t.Error("the file's pair came back")
 		}
 		two := newRegistry(t, client) // lost once more
-		mustImport(t, two, portals.Imported{Updated: 1}, a)
+		mustRepair(t, two, portals.Imported{Updated: 1}, a)
 		mustInstall(t, two, in, false, 1)
 		if fingerprint(two) != installed.Access.Fingerprint() {
 			t.Error("the install that came later was taken for a repeat")
@@ -163,7 +163,7 @@ func TestALostKeyOfAWebhookThatBecameAnApplication(t *testing.T) {
 		mustInstall(t, before, in, true, 1)
 
 		r := newRegistry(t, client)
-		mustImport(t, r, portals.Imported{Updated: 1}, pair)
+		mustRepair(t, r, portals.Imported{Updated: 1}, pair)
 		hook.Limits, hook.Plan, hook.ServerTimeout = pair.Limits, pair.Plan, pair.ServerTimeout
 		if _, err := r.Import(t.Context(), []portals.Entry{hook}); err != nil {
 			t.Fatal(err)
@@ -172,8 +172,8 @@ func TestALostKeyOfAWebhookThatBecameAnApplication(t *testing.T) {
 			t.Error("the webhook came back")
 		}
 		r = newRegistry(t, client)
-		mustImport(t, r, portals.Imported{Updated: 1}, hook)
-		mustImport(t, r, portals.Imported{Updated: 1}, pair)
+		mustRepair(t, r, portals.Imported{Updated: 1}, hook)
+		mustRepair(t, r, portals.Imported{Updated: 1}, pair)
 		if p := mustFind(t, r, "m1"); p.Kind != portals.OAuth {
 			t.Error("the application's pair was kept out")
 		}

@@ -110,7 +110,7 @@ func newWorld() *world {
 
 // Outcomes of what is asked of the registry.
 const (
-	done, refused, conflict, changed, unknown = "done", "refused", "conflict", "changed", "unknown"
+	done, refused, conflict, changed, unknown, closed = "done", "refused", "conflict", "changed", "unknown", "closed"
 )
 
 // store puts a company in the place of what it was, and makes everything lead
@@ -165,7 +165,16 @@ func (w *world) release(p *company) {
 	}
 }
 
-func (w *world) importing(member string, b creds, client string, burst int) string {
+// closedTo says whether who asks has not the keys of a company, or if it is a new
+// one, of any other.
+func (w *world) closedTo(p *company) bool {
+	if p.generation > 0 {
+		return !w.opens(p)
+	}
+	return len(w.all) > 0 && !slices.ContainsFunc(w.all, w.opens)
+}
+
+func (w *world) importing(member string, b creds, client string, burst int, lostKey bool) string {
 	h, m := w.names[b.host], w.members[member]
 	var p, lapsed *company
 	switch renamed := h != nil && h.host != b.host; {
@@ -184,6 +193,9 @@ func (w *world) importing(member string, b creds, client string, burst int) stri
 	}
 	if p == nil {
 		p = &company{}
+	}
+	if !lostKey && w.closedTo(p) {
+		return closed
 	}
 	is := *p
 	is.client, is.burst = client, burst

@@ -29,7 +29,7 @@ func TestOpens(t *testing.T) {
 		if o, err = theirs.Opens(t.Context(), nil, 20); err != nil || o.Looked != 20 || len(o.Closed) != 20 || !errors.Is(o.Example, portals.ErrSealed) {
 			t.Errorf("theirs: %+v, %v", o, err)
 		}
-		mustImport(t, theirs, portals.Imported{Added: 1}, webhook(t, "new.bitrix24.ru", "aaaaaaaaaaaaaaaa"))
+		mustRepair(t, theirs, portals.Imported{Added: 1}, webhook(t, "new.bitrix24.ru", "aaaaaaaaaaaaaaaa"))
 		id := mustFind(t, theirs, "new.bitrix24.ru").ID
 		if o, err = ours.Opens(t.Context(), []string{id}, 5); err != nil || o.Looked < 5 || o.Looked > 6 || !slices.Equal(o.Closed, []string{id}) {
 			t.Errorf("one named: %+v, %v", o, err)

@@ -63,7 +63,7 @@ func TestTokensKeepTheirOrder(t *testing.T) {
 				}
 				e := oauth(t, "acme.bitrix24.ru", "m1", fmt.Sprint("t", pair), fmt.Sprint("r", pair))
 				e.Plan, e.Limits, e.ServerTimeout = portals.Standard, portals.PlanLimits(portals.Standard), portals.DefaultServerTimeout // an install's
-				if got, err := r.Import(ctx, []portals.Entry{e}); err != nil || got != want {
+				if got, err := r.ImportLostKey(ctx, []portals.Entry{e}); err != nil || got != want {
 					rt.Fatalf("imported %+v, %v, want %+v", got, err, want)
 				}
 			},

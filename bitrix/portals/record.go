@@ -165,9 +165,9 @@ type SealedError struct {
 
 func (e *SealedError) Error() string {
 	if e.KeyID == "" {
-		return fmt.Sprintf("credentials of portal %s do not open: the record was changed, or moved from another portal; import the portal again", e.Portal)
+		return fmt.Sprintf("credentials of portal %s do not open: the record was changed, or moved from another portal; import the portal again with --lost-key", e.Portal)
 	}
-	return fmt.Sprintf("credentials of portal %s do not open: they are sealed under key %s, which SECRETS_KEY does not hold; add that key, or import the portal again", e.Portal, e.KeyID)
+	return fmt.Sprintf("credentials of portal %s do not open: they are sealed under key %s, which SECRETS_KEY does not hold; add that key, or import the portal again with --lost-key", e.Portal, e.KeyID)
 }
 
 // Is makes errors.Is(err, ErrSealed) true.

@@ -66,7 +66,7 @@ func TestRekeyNamesWhatDoesNotOpen(t *testing.T) {
 			entries = append(entries, webhook(t, fmt.Sprintf("p%d.bitrix24.ru", i), "s"))
 		}
 		r := portals.New(client, mustKeys(t, one), portals.Options{})
-		mustImport(t, r, portals.Imported{Added: 20}, entries...)
+		mustRepair(t, r, portals.Imported{Added: 20}, entries...)
 		both := portals.New(client, mustKeys(t, two+","+one), portals.Options{})
 		n, total, err := both.Rekey(t.Context())
 		var failed *portals.RekeyError

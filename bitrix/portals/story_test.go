@@ -128,6 +128,7 @@ func access(t rapid.TB, b creds) bitrix.Access {
 // outcome is an error in the model's words; "" for one that it does not know.
 func outcome(err error) string {
 	var file *portals.FileError
+	var sealed *portals.ClosedError
 	var no *portals.RefusedError
 	var other *portals.ConflictError
 	switch {
@@ -135,6 +136,8 @@ func outcome(err error) string {
 		return done
 	case errors.As(err, &file), errors.As(err, &no):
 		return refused
+	case errors.As(err, &sealed):
+		return closed
 	case errors.As(err, &other):
 		return conflict
 	case errors.Is(err, portals.ErrChanged):
@@ -162,9 +165,14 @@ func (s *story) doImport(t *rapid.T) {
 	member := s.draw("member", append(storyMembers, "")...)
 	l := portals.PlanLimits(portals.Standard)
 	l.Burst = rapid.IntRange(50, 51).Draw(t, "burst")
-	_, err := s.whoever().Import(s.ctx, []portals.Entry{{Name: b.host, MemberID: member, ClientID: client, Plan: portals.Standard, Limits: l,
+	r, lostKey := s.whoever(), rapid.Bool().Draw(t, "lost key")
+	bring := r.Import
+	if lostKey {
+		bring = r.ImportLostKey
+	}
+	_, err := bring(s.ctx, []portals.Entry{{Name: b.host, MemberID: member, ClientID: client, Plan: portals.Standard, Limits: l,
 		ServerTimeout: portals.DefaultServerTimeout, Access: access(t, b), RefreshToken: portals.NewSecret(b.refresh)}})
-	if s.expect(err, s.w.importing(member, b, client, l.Burst)) {
+	if s.expect(err, s.w.importing(member, b, client, l.Burst, lostKey)) {
 		s.learn(s.w.names[b.host])
 		s.learn(s.w.members[member])
 	}

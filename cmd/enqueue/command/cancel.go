@@ -38,7 +38,9 @@ registered stay.
 Rows that a worker is just sending finish by themselves. The command looks at
 them for some 10 s and ends those that are put off; should there be more, the
 same command again ends them. A producer that still adds to the run is not
-stopped by this: stop it first, or give the command again after it.
+stopped by this: what it adds in these 10 s is ended too; should it go on, stop
+it and give the command again. As long as rows that are meant wait, or the
+producer is not done, the exit code is 2.
 
 If it was a mistake: enqueue dead retry RUN --code CANCELLED queues the rows
 again, and dead export writes them into a file, as long as the run is kept.
@@ -131,7 +133,7 @@ func (a *app) cancel(ctx context.Context, base *engine.Base, run string, f *canc
 		err = fmt.Errorf("%w\n%s cancelled; the same command goes on with those that still wait", err, report.Counted(did.Rows, "row"))
 		return errors.Join(err, out.close())
 	}
-	return a.cancelled(ctx, base, run, did, out)
+	return a.cancelled(ctx, base, run, ids, did, out)
 }
 
 // cancelWhat returns the ids of the portals named, and how many rows are to be
@@ -144,10 +146,21 @@ func cancelWhat(ctx context.Context, base *engine.Base, info runs.Info, names []
 	if err != nil {
 		return nil, 0, err
 	}
-	wanted := map[string]int{}
 	for i := range all {
 		ids = append(ids, all[i].ID)
-		wanted[all[i].ID] = 0
+	}
+	waiting, err = waitingOf(ctx, base, info, ids)
+	return ids, waiting, err
+}
+
+// waitingOf counts the rows of a run that wait for some portals; no ids mean all.
+func waitingOf(ctx context.Context, base *engine.Base, info runs.Info, ids []string) (waiting int, err error) {
+	if len(ids) == 0 {
+		return info.Counts.Waiting, nil
+	}
+	wanted := map[string]int{}
+	for _, id := range ids {
+		wanted[id] = 0
 	}
 	err = base.Runs.Waiting(ctx, info.ID, func(id string, rows int) error {
 		if _, ok := wanted[id]; ok {
@@ -158,12 +171,16 @@ func cancelWhat(ctx context.Context, base *engine.Base, info runs.Info, names []
 	for _, rows := range wanted {
 		waiting += rows
 	}
-	return ids, waiting, err
+	return waiting, err
 }
 
-// cancelled prints what was done, and says what is left.
-func (a *app) cancelled(ctx context.Context, base *engine.Base, run string, did tasks.Cancelled, out *records) error {
+// cancelled prints what was done, and says what is left of what was meant.
+func (a *app) cancelled(ctx context.Context, base *engine.Base, run string, ids []string, did tasks.Cancelled, out *records) error {
 	info, err := base.Runs.Get(ctx, run)
+	if err != nil {
+		return errors.Join(err, out.close())
+	}
+	left, err := waitingOf(ctx, base, info, ids)
 	if err != nil {
 		return errors.Join(err, out.close())
 	}
@@ -171,7 +188,7 @@ func (a *app) cancelled(ctx context.Context, base *engine.Base, run string, did 
 	if err := errors.Join(out.write(c), out.close()); err != nil {
 		return err
 	}
-	if did.Rows == 0 && did.Busy == 0 {
+	if did.Rows == 0 && did.Busy == 0 && left == 0 {
 		a.sayf("nothing was cancelled: no row of run %s that was meant waits", run)
 	}
 	if did.Rows > 0 {
@@ -180,10 +197,13 @@ func (a *app) cancelled(ctx context.Context, base *engine.Base, run string, did 
 	if did.Busy > 0 {
 		a.sayf("in work are %s, which end by themselves; should a portal put them off, the same command again ends them", report.Counted(did.Busy, "row"))
 	}
-	if info.Open {
+	switch {
+	case info.Open:
 		a.sayf("the run's producer has not said that it is done: if it still runs, stop it, and give the same command again")
+	case left > did.Busy:
+		a.sayf("added meanwhile, and still waiting, are %s: the same command again ends them", report.Counted(left-did.Busy, "row"))
 	}
-	if did.Busy > 0 || info.Open {
+	if did.Busy > 0 || left > 0 || info.Open {
 		return &exitError{code: exitUnfinished}
 	}
 	return nil

@@ -113,7 +113,7 @@ func (a *app) prune(ctx context.Context, base *engine.Base, names []string, befo
 		}
 	}
 	if kept > 0 {
-		a.sayf("kept were %s whose rows have not ended: the sweeper ends these within 10 minutes, while a worker runs", report.Counted(kept, "task"))
+		a.sayf("kept were %s whose rows have not ended: the sweeper ends these within about a minute, while a worker runs", report.Counted(kept, "task"))
 	}
 	return nil
 }

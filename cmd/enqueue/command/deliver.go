@@ -49,6 +49,10 @@ type delivery struct {
 	refusals *findings
 
 	follower *runs.Follower
+	// still, if not nil, is called by the follower when nothing has moved for a
+	// while; see standstill.
+	still func(ctx context.Context)
+	over  bool // the run has finished, and all its outcomes went to the sink
 
 	mu      sync.Mutex
 	skipped int
@@ -199,9 +203,13 @@ func (d *delivery) follow(ctx context.Context) error {
 	var last time.Time
 	emit := func(o runs.Outcome) error {
 		chunks.add(o.Row)
-		return d.sink.write(o)
+		if err := d.sink.write(o); err != nil {
+			return sinkError{err}
+		}
+		return nil
 	}
 	var failed error
+	stands := standstill{since: time.Now()}
 	progress := func(info runs.Info) {
 		d.progress(info)
 		if time.Since(last) > time.Second {
@@ -213,7 +221,8 @@ func (d *delivery) follow(ctx context.Context) error {
 		}
 	}
 	for {
-		info, err := f.Next(ctx, emit)
+		var info runs.Info
+		err := patient(ctx, d.bar.Log(), func() (err error) { info, err = f.Next(ctx, emit); return err })
 		if err == nil {
 			progress(info)
 			err = failed
@@ -225,7 +234,12 @@ func (d *delivery) follow(ctx context.Context) error {
 			return err
 		}
 		if info.Finished() {
-			return f.Rest(ctx, emit)
+			err := patient(ctx, d.bar.Log(), func() error { return f.Rest(ctx, emit) })
+			d.over = err == nil
+			return err
+		}
+		if d.still != nil && stands.look(info.Counts, time.Now()) {
+			d.still(ctx)
 		}
 		select {
 		case <-ctx.Done():

@@ -147,10 +147,18 @@ func (a *app) inspect(ctx context.Context, cfg config.Config, in rows, dir intak
 		return rep, inputError(err)
 	}
 	if rep.Invalid > 0 && !skipInvalid {
-		return rep, &exitError{exitRefused, fmt.Errorf("%s of %s are invalid, and nothing was queued; mend them, or queue the others with --skip-invalid",
-			report.Count(rep.Invalid), report.Counted(rep.Rows, "row"))}
+		return rep, &exitError{exitRefused, fmt.Errorf("%s of %s %s invalid, and nothing was queued; mend %s, or queue the others with --skip-invalid",
+			report.Count(rep.Invalid), report.Counted(rep.Rows, "row"), one(rep.Invalid, "is", "are"), one(rep.Invalid, "it", "them"))}
 	}
 	return rep, nil
+}
+
+// one is a word for one thing, or for more.
+func one(n int, single, plural string) string {
+	if n == 1 {
+		return single
+	}
+	return plural
 }
 
 // inputError gives errors of the input itself their exit status.

@@ -20,6 +20,7 @@ import (
 
 func newPortalsImport(a *app) *cobra.Command {
 	var format string
+	var lostKey bool
 	cmd := &cobra.Command{
 		Use:   "import FILE",
 		Short: "Store the portals of a file, sealed, in Redis",
@@ -32,6 +33,10 @@ its rows. New credentials take the place of the old ones, end a hold, and bring
 back a portal that was gone. Credentials that were imported before do not
 overwrite what was refreshed since, so the same file may be imported again.
 
+Where stored credentials do not open under SECRETS_KEY, nothing is stored: under
+another key than the workers', no worker would open what this command seals. Only
+when that key is lost for good, --lost-key lets the file replace what does not open.
+
 ` + portalsImportExitHelp,
 		Example: "  enqueue portals import portals.csv\n  vault read -field=portals kv/bots | enqueue portals import --input-format jsonl -",
 		Args:    cobra.ExactArgs(1),
@@ -40,10 +45,11 @@ overwrite what was refreshed since, so the same file may be imported again.
 			if err != nil {
 				return err
 			}
-			return a.portalsImport(cmd.Context(), cfg, args[0], format)
+			return a.portalsImport(cmd.Context(), cfg, args[0], format, lostKey)
 		},
 	}
 	cmd.Flags().StringVar(&format, "input-format", "", "`FORMAT` of standard input: csv, jsonl or json")
+	cmd.Flags().BoolVar(&lostKey, "lost-key", false, "replace stored credentials that do not open: their key is lost")
 	return cmd
 }
 
@@ -87,7 +93,7 @@ func importLayout() layout {
 	return layout{csv: names, table: []string{"ADDED", "UPDATED", "UNCHANGED", "RELEASED", "BACK"}}
 }
 
-func (a *app) portalsImport(ctx context.Context, cfg config.Config, file, format string) error {
+func (a *app) portalsImport(ctx context.Context, cfg config.Config, file, format string, lostKey bool) error {
 	entries, err := a.readPortalsFile(file, format, cfg)
 	if err != nil {
 		return a.refusedImport(err)
@@ -105,7 +111,11 @@ func (a *app) portalsImport(ctx context.Context, cfg config.Config, file, format
 	if err != nil {
 		return err
 	}
-	got, err := base.Registry.Import(ctx, entries)
+	into := base.Registry.Import
+	if lostKey {
+		into = base.Registry.ImportLostKey
+	}
+	got, err := into(ctx, entries)
 	if err != nil {
 		if n := got.Added + got.Updated; n > 0 {
 			err = fmt.Errorf("%w\n%s of %s are stored; the same command again stores the others",

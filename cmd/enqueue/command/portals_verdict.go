@@ -63,9 +63,9 @@ func goneVerdict(g *portals.Gone) verdict {
 // of Redis, and no portal's.
 func unopened(err error) (verdict, error) {
 	if sealed, ok := errors.AsType[*portals.SealedError](err); ok {
-		text := "its record was changed, or moved from another portal's name, and does not open: import the portal again"
+		text := "its record was changed, or moved from another portal's name, and does not open: import the portal again with --lost-key"
 		if sealed.KeyID != "" {
-			text = "its credentials are sealed under key " + sealed.KeyID + ", which SECRETS_KEY does not hold: add that key, or import the portal again"
+			text = "its credentials are sealed under key " + sealed.KeyID + ", which SECRETS_KEY does not hold: add that key, or import the portal again with --lost-key"
 		}
 		return verdict{statusSealed, "SEALED", text}, nil
 	}
@@ -180,13 +180,22 @@ func credentialWords(p *portals.Portal, e *bitrix.Error) (checkStatus, string) {
 	return "", ""
 }
 
+// exceptionsWords names the setting, unless a description does.
+func exceptionsWords(description string) string {
+	const setting = "ALLOW_INSECURE_PORTALS"
+	if strings.Contains(description, setting) {
+		return ""
+	}
+	return " (" + setting + " lists exceptions)"
+}
+
 // placeWords is for portals that did not answer at all, or elsewhere.
 func (c *checker) placeWords(_ *portals.Portal, e *bitrix.Error) (checkStatus, string) {
 	switch e.Code {
 	case bitrix.CodePortalMoved:
 		return statusMoved, c.movedWords(e)
 	case bitrix.CodeForbiddenEndpoint:
-		return statusForbidden, "forbidden address: " + e.Description + " (ALLOW_INSECURE_PORTALS lists exceptions)"
+		return statusForbidden, "forbidden address: " + e.Description + exceptionsWords(e.Description)
 	case bitrix.CodeTimeout:
 		return statusUnreachable, fmt.Sprintf("did not answer within %s", report.Duration(c.timeout))
 	case bitrix.CodeDNS, bitrix.CodeRefused, bitrix.CodeTLS, bitrix.CodeUnreachable, bitrix.CodeReset, bitrix.CodeCancelled, bitrix.CodeNotSent:

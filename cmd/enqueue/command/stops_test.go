@@ -3,7 +3,9 @@
 package command
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -13,6 +15,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"botfleet/bitrix/portals"
+	"botfleet/cmd/internal/engine"
+	"botfleet/cmd/internal/report"
 	"botfleet/ratelimit/redistest"
 	"botfleet/tasks"
 	"botfleet/tasks/runs"
@@ -109,8 +113,9 @@ func TestACancelledRunAndBack(t *testing.T) {
 }
 
 // A run whose producer may still be adding is cancelled as far as it goes, and
-// the command says so.
+// the command says so, after it has watched the run for a while.
 func TestCancellingAnOpenRunSaysSo(t *testing.T) {
+	t.Parallel()
 	bothYards(t, func(t *testing.T, y *yard) {
 		run := y.submit(t, 2)
 		if err := y.runs.Open(t.Context(), run, runs.Begin{Lease: time.Hour}); err != nil {
@@ -118,6 +123,42 @@ func TestCancellingAnOpenRunSaysSo(t *testing.T) {
 		}
 		if out, errs := y.do(t, exitUnfinished, "cancel", run, "--yes"); !strings.Contains(out, `"cancelled":2,`) || !strings.Contains(errs, "stop it, and give the same command again") {
 			t.Errorf("%s%s", out, errs)
+		}
+	})
+}
+
+// Whoever reads the exit status alone is not told that all is over while rows that
+// were meant wait, such as those of a producer that was done just after the walk.
+func TestRowsThatAreLeftAreTold(t *testing.T) {
+	bothYards(t, func(t *testing.T, y *yard) {
+		run := y.submit(t, 20)
+		base := &engine.Base{Redis: y.rdb, Runs: y.runs}
+		var acme string
+		if err := y.runs.Waiting(t.Context(), run, func(id string, _ int) error { acme = id; return nil }); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range []struct {
+			ids  []string
+			did  tasks.Cancelled
+			want string // "": nothing is left
+		}{
+			{nil, tasks.Cancelled{Rows: 3}, "still waiting, are 20 rows"},
+			{nil, tasks.Cancelled{}, "still waiting, are 20 rows"},
+			{nil, tasks.Cancelled{Rows: 3, Busy: 20}, "in work are 20 rows"},
+			{[]string{acme}, tasks.Cancelled{Rows: 3}, "still waiting, are 10 rows"},
+			{[]string{"another"}, tasks.Cancelled{Rows: 3}, ""},
+		} {
+			var out, errs bytes.Buffer
+			a := &app{std: stdio{strings.NewReader(""), &out, &errs}, common: common{format: report.JSONL}}
+			records, err := a.newRecords(cancelLayout())
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = a.cancelled(t.Context(), base, run, c.ids, c.did, records)
+			exit, _ := errors.AsType[*exitError](err)
+			if c.want == "" && err != nil || c.want != "" && (exit == nil || exit.code != exitUnfinished) || !strings.Contains(errs.String(), c.want) || strings.Contains(errs.String(), "nothing was cancelled") {
+				t.Errorf("%v, %+v: %v\n%s%s", c.ids, c.did, err, &out, &errs)
+			}
 		}
 	})
 }

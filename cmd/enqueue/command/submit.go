@@ -17,6 +17,7 @@ import (
 	"botfleet/cmd/internal/engine"
 	"botfleet/cmd/internal/intake"
 	"botfleet/cmd/internal/report"
+	"botfleet/tasks"
 	"botfleet/tasks/runs"
 )
 
@@ -108,6 +109,9 @@ func (a *app) submit(ctx context.Context, cfg config.Config, f *submitFlags, arg
 	} else {
 		_, _ = fmt.Fprintln(a.std.out, d.run)
 	}
+	if f.wait && !a.common.quiet {
+		d.still = func(ctx context.Context) { a.tellWaits(ctx, cfg, base, d.run, d.bar.Log()) }
+	}
 	return d.closing(a.submitAndFollow(ctx, base, d, f.wait))
 }
 
@@ -169,6 +173,7 @@ func (a *app) submitAndFollow(ctx context.Context, base *engine.Base, d *deliver
 		return a.broken(d, err)
 	}
 	if err := noteHandlers(ctx, base, d.report); err != nil {
+		a.goesOn(d, err)
 		return err
 	}
 	r := d.receipt
@@ -199,6 +204,9 @@ func also(r receipts) string {
 func (a *app) broken(d *delivery, err error) error {
 	r := d.receipt
 	got := r.queued + r.registered + r.refused + r.duplicate
+	if errors.Is(err, tasks.ErrOtherBot) { // the same command would end in the same way
+		return fmt.Errorf("%w\n%s of %s got in; a run goes on with its own input only: submit another one without --run", err, report.Count(got), report.Counted(d.report.Rows, "row"))
+	}
 	return fmt.Errorf("%w\n%s of %s got in; go on with the same command and --run %s", err, report.Count(got), report.Counted(d.report.Rows, "row"), d.run)
 }
 
@@ -207,18 +215,27 @@ func (a *app) follow(ctx context.Context, d *delivery, began time.Time) error {
 	d.bar = a.progress(d.report.Rows, 0)
 	err := d.closing(d.follow(ctx))
 	d.bar.Done()
-	if errors.Is(err, errInterrupted) {
-		a.sayf("the run goes on without this command; see it with: enqueue status %s", d.run)
+	var info runs.Info
+	if err == nil {
+		err = patient(ctx, a.std.err, func() (err error) { info, err = d.runs.Get(ctx, d.run); return err })
 	}
 	if err != nil {
-		return err
-	}
-	info, err := d.runs.Get(ctx, d.run)
-	if err != nil {
+		a.goesOn(d, err)
 		return err
 	}
 	a.sayf("%s", summary(info.Counts, 0, time.Since(began)))
 	return ended(info.Counts)
+}
+
+// goesOn says what becomes of a run whose follower ends with err, and what to type.
+func (a *app) goesOn(d *delivery, err error) {
+	switch {
+	case errors.Is(err, runs.ErrUnknownRun): // nothing is left of it
+	case d.over:
+		a.sayf("the run has ended; its results: enqueue results %s", d.run)
+	default:
+		a.sayf("the run goes on without this command; see it with: enqueue status %s; its results: enqueue results %s", d.run, d.run)
+	}
 }
 
 func (a *app) progress(total, done int) *report.Progress {

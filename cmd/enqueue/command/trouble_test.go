@@ -93,7 +93,7 @@ func TestRowsThatWaitForAnotherKeyHaveNoEnd(t *testing.T) {
 		}
 		return fmt.Errorf("%w, until 2026-11-22T10:00:00Z", &portals.SealedError{Portal: p.Portal, KeyID: "c84557e0"})
 	})
-	const why = "credentials do not open: they are sealed under key c84557e0, which SECRETS_KEY does not hold; add that key, or import the portal again"
+	const why = "credentials do not open: they are sealed under key c84557e0, which SECRETS_KEY does not hold; add that key, or import the portal again with --lost-key"
 	table, s := x.status()
 	x.said(table, "6 rows of 2 portals wait for a worker with another SECRETS_KEY: "+why+"\n", "  6: "+why+"\n", "3 rows of the other portals")
 	x.notSaid(table, "done in about 0ms")
@@ -244,5 +244,34 @@ func TestASampleIsToldAsSuch(t *testing.T) {
 	(&app{}).printRun(&b, runStatus{Waiting: 50_000, Sampled: true, LookedAt: 2000, WaitsFor: map[string]int{"portal held: x": 2000}})
 	if want := "of the 2,000 rows that are put off and due first:\n  2,000: portal held: x\n"; !strings.Contains(b.String(), want) {
 		t.Errorf("not said: %q in\n%s", want, &b)
+	}
+}
+
+// A follower of rows that do not move tells what they wait for, in bounds.
+func TestWhatAFollowedRunWaitsFor(t *testing.T) {
+	names := make([]string, 25)
+	for i := range names {
+		names[i] = fmt.Sprintf("p%02d.bitrix24.ru", i)
+	}
+	x := newTrouble(t, names...)
+	for _, name := range names {
+		if code, _, errs := command(t.Context(), x.environ, "portals", "hold", name, "--reason", "no licence"); code != exitDone {
+			t.Fatal(errs)
+		}
+	}
+	cfg, err := config.Load(x.environ, config.Flags{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	base, err := engine.Open(t.Context(), cfg, cfg.RedisURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = base.Close() }()
+	var said strings.Builder
+	(&app{}).tellWaits(t.Context(), cfg, base, x.run, &said)
+	x.said(said.String(), "nothing has moved for 30s:\n", "25 held (their rows wait for somebody to act)", ": held since ", ": no licence\n", "more lines; enqueue status "+x.run+" prints all\n")
+	if n := strings.Count(said.String(), "\n"); n != toldLines+2 {
+		t.Errorf("%d lines:\n%s", n, &said)
 	}
 }

@@ -251,7 +251,7 @@ func TestCheckSaysWhatIsWrongWithEachPortal(t *testing.T) {
 	c.runWith(0, wide, "import", c.file())
 	c.entries = nil
 	sealed := c.add(sandbox.Cloud(""), nil)
-	c.runWith(0, []string{"SECRETS_KEY=" + portals.NewKey()}, "import", c.file())
+	c.runWith(0, []string{"SECRETS_KEY=" + portals.NewKey()}, "import", "--lost-key", c.file())
 
 	renamed, err := c.box.Listen("127.99.0.1:0")
 	if err != nil {

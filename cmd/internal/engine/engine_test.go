@@ -58,7 +58,7 @@ func imported(t *testing.T, b *Base, csv string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.Registry.Import(t.Context(), entries); err != nil {
+	if _, err := b.Registry.ImportLostKey(t.Context(), entries); err != nil {
 		t.Fatal(err)
 	}
 }

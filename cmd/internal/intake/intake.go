@@ -87,7 +87,8 @@ type inspection struct {
 
 	known map[string]*portal // nil value: not known
 	seed  maphash.Seed
-	codes firstRows       // by hash of portal and CODE
+	codes firstRows // by hash of portal and CODE
+	lines lines
 	apps  map[uint64]*app // hash of portal and application
 
 	crowds crowds
@@ -189,6 +190,7 @@ func (s *inspection) lookUp(ctx context.Context, rows []rowfile.Row) error {
 // row checks one row, in all respects.
 func (s *inspection) row(ctx context.Context, row *rowfile.Row) error {
 	s.report.Rows++
+	s.lines.add(row.Number, row.Line)
 	problems := s.problems(row)
 	for _, p := range problems {
 		s.report.Problems++
@@ -230,7 +232,9 @@ func (s *inspection) problems(row *rowfile.Row) []bitrix.Problem {
 	}
 	if first, double := s.double(row, len(problems) == 0 || !s.o.SkipInvalid); double {
 		s.report.Doubles[row.Number] = first
-		problems = append(problems, DoubleProblem(first))
+		problem := DoubleProblem(first)
+		problem.Problem += s.where(first)
+		problems = append(problems, problem)
 	}
 	return problems
 }
@@ -244,6 +248,14 @@ func readable(row *rowfile.Row) bool {
 		}
 	}
 	return true
+}
+
+// where says on which line an earlier row is, if that is not the row's number.
+func (s *inspection) where(row int) string {
+	if line := s.lines.of(row); line > 0 && line != row {
+		return fmt.Sprintf("; row %d is on line %d", row, line)
+	}
+	return ""
 }
 
 // DoubleProblem is the problem of a row that repeats an earlier one.
@@ -302,7 +314,7 @@ func (s *inspection) application(ctx context.Context, row *rowfile.Row, p *porta
 	}
 	if a.handlers != hash && !a.differs {
 		a.differs = true
-		s.warn(row, "EVENT_HANDLER", fmt.Sprintf("row %d registers other handler URLs for the same application on %s; an application has one set, and each registration sends the events of all its bots to the newest", a.row, p.Name))
+		s.warn(row, "EVENT_HANDLER", fmt.Sprintf("row %d registers other handler URLs for the same application on %s; an application has one set, and each registration sends the events of all its bots to the newest%s", a.row, p.Name, s.where(int(a.row))))
 	}
 	return nil
 }

@@ -277,3 +277,38 @@ func TestWhatEndsALook(t *testing.T) {
 		})
 	}
 }
+
+// later are rows of a file with a header line.
+type later struct{ input }
+
+func (in later) Rows() iter.Seq2[rowfile.Row, error] {
+	return func(yield func(rowfile.Row, error) bool) {
+		for r, err := range in.input.Rows() {
+			r.Line++
+			if !yield(r, err) {
+				return
+			}
+		}
+	}
+}
+
+// In a CSV file the lines are counted otherwise than the rows.
+func TestAnEarlierRowIsNamedWithItsLine(t *testing.T) {
+	in := input{rows: []rowfile.Row{row("acme.bitrix24.ru", "a"), row("acme.bitrix24.ru", "A")}}
+	for _, c := range []struct {
+		in   intake.Rows
+		want bool
+	}{{in, false}, {later{in}, true}} {
+		var said []string
+		_, err := intake.Inspect(t.Context(), c.in, newDirectory(), intake.Options{
+			BatchSize: 1, Parallel: 1,
+			Problem: func(f intake.Finding) error { said = append(said, f.Problem.Problem); return nil },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(said) != 1 || !strings.HasPrefix(said[0], "row 1 has the same portal and CODE") || strings.HasSuffix(said[0], "; row 1 is on line 2") != c.want {
+			t.Errorf("%q", said)
+		}
+	}
+}

@@ -117,19 +117,32 @@ func lookupNested(key []byte) int {
 
 // unknownKey says that a key is none of ours, and which one was perhaps meant.
 func unknownKey(key, within string) string {
-	var best string
-	least := -1
+	var best, part string
+	least, parts := nearEdits(key)+1, 0
 	for _, f := range fields {
 		plain, isProperty := strings.CutPrefix(f.name, propertiesDot)
 		if within != "" && !isProperty {
 			continue
 		}
-		if d := distance(strings.ToUpper(key), strings.ToUpper(plain)); least < 0 || d < least {
+		if d := distance(strings.ToUpper(key), strings.ToUpper(plain)); d < least {
 			best, least = plain, d
 		}
+		if strings.Contains("_"+strings.ToUpper(plain)+"_", "_"+strings.ToUpper(key)+"_") {
+			part = plain
+			parts++
+		}
+	}
+	if best == "" && parts == 1 { // such as Handler: of one name only
+		best = part
+	}
+	if best == "" {
+		return "unknown; no known name is near it"
 	}
 	return fmt.Sprintf("unknown; the nearest known name is %s", best)
 }
+
+// nearEdits is how many edits from a key a name may be and still have been meant.
+func nearEdits(key string) int { return 1 + min(len(key), 64)/3 }
 
 // distance counts the letters to add, drop or change to make b of a
 // (Levenshtein). Keys are cut first: a key of a megabyte is nobody's typo.

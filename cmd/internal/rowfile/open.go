@@ -147,6 +147,8 @@ func formatOf(path, said string) (string, error) {
 		return JSON, nil
 	case ".csv":
 		return CSV, nil
+	case ".xlsx", ".xls", ".ods":
+		return "", fmt.Errorf("files ending in %s are not read; save it as CSV UTF-8", ext)
 	case "":
 		return "", errors.New("has no extension to tell its format by; give --input-format jsonl, json or csv")
 	default:
