@@ -45,10 +45,13 @@ func (s *sharded) with(shards int) []string {
 }
 
 // grow adds n portals that are quick, but not at once, and returns their names.
-func (s *sharded) grow(n int) []string {
+func (s *sharded) grow(n int) []string { return s.growAt(n, 20*time.Millisecond) }
+
+// growAt adds n portals that take so long for a row.
+func (s *sharded) growAt(n int, row time.Duration) []string {
 	s.t.Helper()
 	like := sandbox.Unlimited("")
-	like.ServiceTime, like.ServerTimeout = 20*time.Millisecond, 2*time.Second
+	like.ServiceTime, like.ServerTimeout = row, 2*time.Second
 	s.addMany(n, like, map[string]any{"server_timeout": 2, "rate": 1000, "burst": 1000})
 	return s.names[len(s.names)-n:]
 }
@@ -121,7 +124,8 @@ func TestShardsChangeUnderWork(t *testing.T) {
 	s.registered(s.submit(4, rows), rows)
 
 	// More shards: the old workers serve queues that they have never heard of.
-	second := s.grow(24)
+	// Their hundred rows each, below, take some 4 s: longer than workers need to be replaced.
+	second := s.growAt(24, 150*time.Millisecond)
 	rows = append(rowsOf(first, 5, "more"), rowsOf(second, 5, "more")...)
 	total += len(rows)
 	was := s.queues()
