@@ -22,7 +22,7 @@ import (
 
 // soon is within what time a row of a quick portal is done, whatever queue it is
 // in: long before the sweeper, or anything else that comes by now and then, looks.
-const soon = 15 * time.Second
+const soon = 45 * time.Second
 
 // sharded is a fleet on one Redis, whose processes disagree on SHARDS.
 type sharded struct {
@@ -124,8 +124,8 @@ func TestShardsChangeUnderWork(t *testing.T) {
 	s.registered(s.submit(4, rows), rows)
 
 	// More shards: the old workers serve queues that they have never heard of.
-	// Their hundred rows each, below, take some 4 s: longer than workers need to be replaced.
-	second := s.growAt(24, 150*time.Millisecond)
+	// Their hundred rows each, below, take some 3 s: longer than workers need to be replaced.
+	second := s.growAt(24, 100*time.Millisecond)
 	rows = append(rowsOf(first, 5, "more"), rowsOf(second, 5, "more")...)
 	total += len(rows)
 	was := s.queues()
