@@ -177,7 +177,7 @@ func printReport(w io.Writer, rep *intake.Report) {
 		report.Counted(rep.Problems, "problem"), report.Counted(rep.Warnings, "warning"))
 	e := rep.Estimate
 	if e.Requests > 0 {
-		_, _ = fmt.Fprintf(w, "estimate: %s, about %s; %s\n", report.Counted(e.Requests, "request"), report.Duration(e.Duration), bindsWords(e.Binds, e.Portal))
+		_, _ = fmt.Fprintf(w, "estimate: %s, about %s; %s\n", report.Counted(e.Requests, "request"), report.Duration(e.Duration), outlook.BindsWords(e.Binds, e.Portal))
 	}
 	if e.Costless > 0 {
 		_, _ = fmt.Fprintf(w, "what a row costs is not known for %s: for them only the request rate counts, and it may take longer; --row-cost and --latency say it\n",

@@ -16,6 +16,7 @@ import (
 	"botfleet/bitrix/portals"
 	"botfleet/cmd/internal/config"
 	"botfleet/cmd/internal/engine"
+	"botfleet/cmd/internal/outlook"
 	"botfleet/cmd/internal/redisconn"
 	"botfleet/cmd/internal/report"
 	"botfleet/tasks/sweep"
@@ -367,11 +368,11 @@ func (d *doctor) tokens(ctx context.Context) error {
 	looked, reasons, keys := 0, map[string]int{}, map[string]int{}
 	_, err = putOff(ctx, d.base.Inspector, names, pageSize, func(t *asynq.TaskInfo) {
 		looked++
-		if why, ok := waitsForKey(t.LastErr); ok {
+		if why, ok := outlook.WaitsForKey(t.LastErr); ok {
 			keys[why]++
 			return
 		}
-		if why, ok := waitsForToken(t.LastErr); ok {
+		if why, ok := outlook.WaitsForToken(t.LastErr); ok {
 			reasons[why]++
 		}
 	})
@@ -387,7 +388,7 @@ func (d *doctor) tokens(ctx context.Context) error {
 	}
 	state := stateWarning
 	for why := range reasons {
-		if !beingRenewed(why) {
+		if !outlook.BeingRenewed(why) {
 			state = stateWrong
 		}
 	}

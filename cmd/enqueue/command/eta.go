@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"botfleet/cmd/internal/outlook"
 	"botfleet/cmd/internal/report"
 	"botfleet/ratelimit"
 	"botfleet/tasks/dispatch"
@@ -168,7 +169,7 @@ func (s *etaStatus) printTime(w io.Writer, perSecond float64, now time.Time) {
 	if s.Workers == 0 {
 		from = " once one is"
 	}
-	in, binds := s.ETA.Sub(now), bindsWords(ratelimit.Reason(s.ETABinds), s.ETAPortal)
+	in, binds := s.ETA.Sub(now), outlook.BindsWords(ratelimit.Reason(s.ETABinds), s.ETAPortal)
 	switch {
 	case in >= time.Second:
 		_, _ = fmt.Fprintf(w, "%s%sdone in about %s%s: %s\n", pace, which, report.Duration(in), from, binds)

@@ -5,18 +5,15 @@ package command
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
-	"golang.org/x/sync/errgroup"
 
 	"botfleet/bitrix/portals"
 	"botfleet/cmd/internal/outlook"
-	"botfleet/ratelimit"
 	"botfleet/tasks/onboard"
 	"botfleet/tasks/runs"
 )
@@ -119,26 +116,15 @@ func keepMost(list []portalRows, all int) (most []portalRows, portals int) {
 	return once[:min(len(once), outlook.MostAsked)], all
 }
 
-// foundAtOnce is how many portals are looked up at the same time.
-const foundAtOnce = 32
-
 // loads finds the portals. One that has been removed since is left out: its
 // rows end as soon as a worker takes them.
 func (f *foresight) loads(ctx context.Context, waiting []portalRows) ([]outlook.Load, error) {
-	found := make([]portals.Portal, len(waiting))
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(foundAtOnce)
+	ids := make([]string, len(waiting))
 	for i, w := range waiting {
-		g.Go(func() error {
-			p, err := f.registry.Get(ctx, w.id)
-			if err != nil && !errors.Is(err, portals.ErrUnknown) {
-				return err
-			}
-			found[i] = p
-			return nil
-		})
+		ids[i] = w.id
 	}
-	if err := g.Wait(); err != nil {
+	found, err := outlook.Find(ctx, f.registry, ids)
+	if err != nil {
 		return nil, err
 	}
 	loads := make([]outlook.Load, 0, len(waiting))
@@ -195,22 +181,4 @@ func fleetOf(inspector *asynq.Inspector) (fleet, error) {
 		}
 	}
 	return f, nil
-}
-
-// bindsWords says which limit it is that makes rows take so long.
-func bindsWords(binds ratelimit.Reason, portal string) string {
-	switch binds {
-	case ratelimit.Rate:
-		return "the request rate of " + portal + " binds"
-	case ratelimit.Budget:
-		return "the operating time of " + portal + " binds"
-	case ratelimit.InFlight:
-		return "the pace of " + portal + " itself binds"
-	case ratelimit.Refused:
-		return portal + " has refused for its limits and is left alone for a while"
-	case outlook.Workers:
-		return "the workers' pace binds"
-	default:
-		return "no limit binds"
-	}
 }

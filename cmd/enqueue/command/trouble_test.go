@@ -224,20 +224,6 @@ func TestPausedWorkersAreToldOf(t *testing.T) {
 	}
 }
 
-func TestReasonsAreOneKindEach(t *testing.T) {
-	for _, c := range []struct{ in, want string }{
-		{"waits for a new token: invalid_client: the access token could not be renewed: authorization server: invalid_client: the authorization server is left alone for a while; last time: it does not accept the application, until 10:00",
-			"waits for a new token: invalid_client: the access token could not be renewed: authorization server: invalid_client: it does not accept the application"},
-		{"credentials of portal a.bitrix24.ru do not open: they are sealed, until 10:00", "credentials do not open: they are sealed"},
-		{"portal held: x, until 10:00", "portal held: x"},
-		{"attempt 2: X: y, until 10:00", "the next attempt after X: y"},
-	} {
-		if got := reasonOf(c.in); got != c.want {
-			t.Errorf("%q\n got %q\nwant %q", c.in, got, c.want)
-		}
-	}
-}
-
 // What a sample shows is not taken for all.
 func TestASampleIsToldAsSuch(t *testing.T) {
 	var b strings.Builder

@@ -5,15 +5,14 @@ package command
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
 	"botfleet/bitrix/portals"
-	"botfleet/bitrix/portals/signin"
 	"botfleet/cmd/internal/engine"
+	"botfleet/cmd/internal/outlook"
 	"botfleet/cmd/internal/report"
 	"botfleet/tasks"
 )
@@ -81,7 +80,7 @@ func waitsFor(ctx context.Context, base *engine.Base, run string, waiting int) (
 		if err != nil || p.Run != run {
 			return
 		}
-		w.reasons[reasonOf(t.LastErr)]++
+		w.reasons[outlook.Reason(t.LastErr)]++
 		w.looked++
 		// A portal's newest word counts: what an older row waited for may be over.
 		if at, ok := newest[p.PortalID]; !ok || t.LastFailedAt.After(at) {
@@ -114,11 +113,11 @@ func pausedQueues(ctx context.Context, rdb redis.UniversalClient, queues []strin
 }
 
 func (w *waits) learn(portal, lastErr string) {
-	why, ok := waitsForToken(lastErr)
-	ok = ok && !beingRenewed(why)
+	why, ok := outlook.WaitsForToken(lastErr)
+	ok = ok && !outlook.BeingRenewed(why)
 	delete(w.tokens, portal)
 	delete(w.keys, portal)
-	if why, ok := waitsForKey(lastErr); ok {
+	if why, ok := outlook.WaitsForKey(lastErr); ok {
 		w.keys[portal] = why
 	}
 	if w.others[portal] = !ok; ok {
@@ -153,59 +152,6 @@ func (w *waits) key(p *portals.Portal) (why string, waiting bool) {
 
 // stands reports whether rows of a portal wait in a paused queue.
 func (w *waits) stands(p *portals.Portal) bool { return w != nil && w.paused[p.Queue] }
-
-// reasonOf is the reason in a put-off task's last error, without its time.
-func reasonOf(lastErr string) string {
-	if i := strings.LastIndex(lastErr, ", until "); i > 0 {
-		lastErr = lastErr[:i]
-	}
-	if strings.HasPrefix(lastErr, "attempt ") {
-		if _, rest, ok := strings.Cut(lastErr, ": "); ok {
-			return "the next attempt after " + rest
-		}
-	}
-	if why, ok := waitsForKey(lastErr); ok {
-		return why
-	}
-	// An authorization server that is left alone was so for what it said last.
-	return strings.Replace(lastErr, leftAlone, "", 1)
-}
-
-// leftAlone is in the reason of a row whose renewal was not even tried, before the
-// answer to the last one that was.
-const leftAlone = "the authorization server is left alone for a while; last time: "
-
-// What stands before and after the portal's name in the last error of a row whose
-// credentials do not open; see [portals.SealedError].
-const sealedFirst, sealedThen = "credentials of portal ", " do not open: "
-
-// waitsForKey says whether a put-off row waits for a worker whose key opens its
-// portal's credentials, and why: the same words for all portals under one key.
-func waitsForKey(lastErr string) (why string, ok bool) {
-	_, after, ok := strings.Cut(lastErr, sealedFirst)
-	if !ok {
-		return "", false
-	}
-	_, why, ok = strings.Cut(after, sealedThen)
-	if i := strings.LastIndex(why, ", until "); i > 0 {
-		why = why[:i]
-	}
-	return "credentials do not open: " + why, ok
-}
-
-// tokenWait is how the last error of a row begins that waits for a new token.
-const tokenWait = "waits for a new token: " //nolint:gosec // no credential, but words
-
-// waitsForToken says whether a put-off row waits for a new token, and why.
-func waitsForToken(lastErr string) (why string, ok bool) {
-	return strings.CutPrefix(reasonOf(lastErr), tokenWait)
-}
-
-// beingRenewed reports whether the new token is about to come: that is what
-// happens once an hour, and keeps nothing.
-func beingRenewed(why string) bool {
-	return strings.HasPrefix(why, signin.CodePending+": the access token ")
-}
 
 // mostOften is the most frequent reason, and how many more there are.
 func mostOften(reasons map[string]int) string {

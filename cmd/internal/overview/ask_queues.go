@@ -14,6 +14,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
+	"botfleet/cmd/internal/outlook"
 	"botfleet/cmd/internal/redisconn"
 	"botfleet/tasks"
 )
@@ -34,6 +35,17 @@ const (
 type queueLook struct {
 	queues []*asynq.QueueInfo
 	more   int // queues that were not looked at
+}
+
+// paused are the names of the queues that workers are told to take nothing from.
+func (l queueLook) paused() map[string]bool {
+	paused := map[string]bool{}
+	for _, q := range l.queues {
+		if q.Paused {
+			paused[q.Queue] = true
+		}
+	}
+	return paused
 }
 
 func (o *Overview) askQueues(ctx context.Context) (queueLook, error) {
@@ -74,8 +86,8 @@ type runWaits struct {
 
 // portalWait is what was last said of why a portal's rows wait.
 type portalWait struct {
-	at     time.Time
-	reason string
+	at      time.Time
+	lastErr string
 }
 
 func (o *Overview) askPutOff(ctx context.Context) (putOffLook, error) {
@@ -117,10 +129,10 @@ func (l *putOffLook) add(t *asynq.TaskInfo) {
 		w = &runWaits{reasons: map[string]int{}, portals: map[string]portalWait{}}
 		l.byRun[p.Run] = w
 	}
-	reason := reasonOf(t.LastErr)
+	reason := outlook.Reason(t.LastErr)
 	w.seen++
 	if last, ok := w.portals[p.PortalID]; !ok || t.LastFailedAt.After(last.at) {
-		w.portals[p.PortalID] = portalWait{t.LastFailedAt, reason}
+		w.portals[p.PortalID] = portalWait{t.LastFailedAt, t.LastErr}
 	}
 	if _, known := w.reasons[reason]; !known && len(w.reasons) >= mostReasons {
 		reason = otherReasons
@@ -130,19 +142,6 @@ func (l *putOffLook) add(t *asynq.TaskInfo) {
 
 // otherReasons stands for those beyond mostReasons.
 const otherReasons = "other reasons"
-
-// reasonOf is the reason in a put-off task's last error, without its time.
-func reasonOf(lastErr string) string {
-	if i := strings.LastIndex(lastErr, ", until "); i > 0 {
-		lastErr = lastErr[:i]
-	}
-	if strings.HasPrefix(lastErr, "attempt ") {
-		if _, rest, ok := strings.Cut(lastErr, ": "); ok {
-			return "the next attempt after " + rest
-		}
-	}
-	return lastErr
-}
 
 // serverLook is Redis and who works on it.
 type serverLook struct {

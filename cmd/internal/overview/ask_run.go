@@ -11,10 +11,7 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"botfleet/bitrix/portals"
-	"botfleet/bitrix/portals/signin"
 	"botfleet/cmd/internal/outlook"
 	"botfleet/ratelimit"
 	"botfleet/tasks/runs"
@@ -47,9 +44,12 @@ type detail struct {
 	asked    int  // the gate was asked about
 	counts   map[ratelimit.Reason]portalCount
 	total    outlook.Total // of those that are asked about
-	signIn   portalCount   // of those, wait for a new token
-	top      []portalOutlook
-	unknown  portalCount // removed since
+	// Of those that are asked about, rows whose end does not depend on their
+	// portal's limits: that wait for a new token, for a worker whose key opens their
+	// portal's credentials, or in a paused queue.
+	signIn, sealed, paused portalCount
+	top                    []portalOutlook
+	unknown                portalCount // removed since
 }
 
 // portalCount is portals and the rows that wait for them.
@@ -57,11 +57,26 @@ type portalCount struct{ portals, rows int }
 
 func (c *portalCount) add(rows int) { c.portals, c.rows = c.portals+1, c.rows+rows }
 
+// standing are all portals that nobody knows the end of, beside the closed ones.
+func (d *detail) standing() portalCount {
+	return portalCount{d.signIn.portals + d.sealed.portals + d.paused.portals, d.signIn.rows + d.sealed.rows + d.paused.rows}
+}
+
 // portalOutlook is one portal that rows wait for.
 type portalOutlook struct {
 	outlook.Portal
-	token string // why there is no new token for it now; empty: it is not that
+	stands standstill // what its rows wait for that is no limit; empty: nothing
+	why    string
 }
+
+// standstill is what keeps rows whatever the limits of their portal, in words.
+type standstill string
+
+const (
+	waitsForToken standstill = "waits for a new token"
+	waitsForKey   standstill = "credentials do not open"
+	queuePaused   standstill = "queue paused"
+)
 
 // portalRows is how many rows wait for a portal.
 type portalRows struct {
@@ -200,57 +215,61 @@ func (o *Overview) countRest(ctx context.Context, d *detail, rest []portalRows) 
 	return open, errors.Join(held.err, gate.err)
 }
 
-// loads finds the portals. Those that wait for a new token are told of apart, as
-// nobody knows when there will be one; one that was removed has rows that end as
-// soon as a worker takes them.
+// loads finds the portals. Those whose rows stand are told of apart, as nobody knows
+// for how long; one that was removed has rows that end as soon as a worker takes them.
 func (o *Overview) loads(ctx context.Context, d *detail, top []portalRows) ([]outlook.Load, error) {
-	found := make([]portals.Portal, len(top))
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(askedAtOnce)
+	ids := make([]string, len(top))
 	for i, w := range top {
-		g.Go(func() error {
-			p, err := o.names.Get(ctx, w.id)
-			if err != nil && !errors.Is(err, portals.ErrUnknown) {
-				return err
-			}
-			found[i] = p
-			return nil
-		})
+		ids[i] = w.id
 	}
-	if err := g.Wait(); err != nil {
+	found, err := outlook.Find(ctx, o.names, ids)
+	if err != nil {
 		return nil, err
 	}
+	// What could not be read of the queues is said where they are shown.
+	paused := o.queues.get(ctx).value.paused()
 	var loads []outlook.Load
 	for i, w := range top {
 		p := &found[i]
-		load := outlook.Load{Portal: p, Rows: w.rows}
-		switch why := d.token(p); {
-		case p.ID == "":
+		if p.ID == "" {
 			d.unknown.add(w.rows)
-		case why != "":
+			continue
+		}
+		load := outlook.Load{Portal: p, Rows: w.rows}
+		stands, why := d.stands(p, paused)
+		switch stands {
+		case waitsForToken:
 			d.signIn.add(w.rows)
-			d.top = append(d.top, portalOutlook{Portal: outlook.Portal{Load: load}, token: why})
+		case waitsForKey:
+			d.sealed.add(w.rows)
+		case queuePaused:
+			d.paused.add(w.rows)
 		default:
 			loads = append(loads, load)
+			continue
 		}
+		d.top = append(d.top, portalOutlook{Portal: outlook.Portal{Load: load}, stands: stands, why: why})
 	}
 	return loads, nil
 }
 
-// tokenWait is how the last error of a row begins that waits for a new token.
-const tokenWait = "waits for a new token: " //nolint:gosec // no credential, but words
-
-// token is why there is no new token for a portal, if rows wait for one. That it
-// is being renewed is what happens once an hour, and keeps nothing.
-func (d *detail) token(p *portals.Portal) string {
+// stands says what keeps a portal's rows whatever its limits, and why; empty when
+// nothing does.
+func (d *detail) stands(p *portals.Portal, paused map[string]bool) (what standstill, why string) {
+	if paused[p.Queue] {
+		return queuePaused, p.Queue
+	}
+	last := d.waits.portals[p.ID].lastErr
+	if why, ok := outlook.WaitsForKey(last); ok {
+		return waitsForKey, strings.TrimPrefix(why, outlook.KeyWait)
+	}
 	if p.Held != nil || p.Gone != nil {
-		return ""
+		return "", ""
 	}
-	why, ok := strings.CutPrefix(d.waits.portals[p.ID].reason, tokenWait)
-	if !ok || strings.HasPrefix(why, signin.CodePending+": the access token ") {
-		return ""
+	if why, ok := outlook.WaitsForToken(last); ok && !outlook.BeingRenewed(why) {
+		return waitsForToken, why
 	}
-	return why
+	return "", ""
 }
 
 // remembering is a gate that is asked for each portal once.

@@ -61,7 +61,7 @@ func (l *frontLook) faults() (bad, warn []string) {
 	if share := l.server.value.memory.Share(); share >= 1 {
 		bad = append(bad, "Redis is full")
 	}
-	if n := l.paused(); n > 0 {
+	if n := len(l.queues.value.paused()); n > 0 {
 		bad = append(bad, are(n, "queue")+" paused")
 	}
 	if n := l.held.value.count; n > 0 {
@@ -90,16 +90,6 @@ func thereAre(n int, one string) string {
 		return "there is 1 " + one
 	}
 	return "there are " + report.Counted(n, one)
-}
-
-func (l *frontLook) paused() int {
-	n := 0
-	for _, q := range l.queues.value.queues {
-		if q.Paused {
-			n++
-		}
-	}
-	return n
 }
 
 // rest says what is true of all that is not wrong, and whether it is stuck.
@@ -132,7 +122,7 @@ func (l *frontLook) allClosed(waiting int) bool {
 		for _, c := range d.value.counts {
 			closed += c.rows
 		}
-		closed += d.value.signIn.rows
+		closed += d.value.standing().rows
 	}
 	return closed >= waiting
 }

@@ -153,7 +153,7 @@ func paceWords(d *detail, workers int, now time.Time) string {
 	if d.rate >= leastRate {
 		parts = append(parts, report.Rate(d.rate)+" lately")
 	}
-	endless := d.counts[ratelimit.Held].portals + d.counts[ratelimit.Silent].portals + d.signIn.portals
+	endless := d.counts[ratelimit.Held].portals + d.counts[ratelimit.Silent].portals + d.standing().portals
 	switch t := &d.total; {
 	case t.Foreseen > 0 && d.rate < leastRate && t.Duration < time.Second:
 		parts = append(parts, "no limit keeps "+report.Counted(t.Foreseen, "row")+" of portals that are open")
@@ -166,7 +166,7 @@ func paceWords(d *detail, workers int, now time.Time) string {
 		if workers == 0 {
 			from = " once a worker is there"
 		}
-		parts = append(parts, what+" "+soon(t.Duration, now)+from+": "+bindsWords(t.Binds, t.Portal))
+		parts = append(parts, what+" "+soon(t.Duration, now)+from+": "+outlook.BindsWords(t.Binds, report.Clean(t.Portal)))
 	case endless > 0:
 		parts = append(parts, "nobody knows when it will be done: all its portals are closed")
 	}
@@ -197,8 +197,10 @@ func waitsOf(d *detail) []waitLine {
 		count       portalCount
 		text, class string
 	}{
+		{d.paused, "their queue is paused", "bad"},
 		{d.counts[ratelimit.Held], "held, until released or given new credentials", "bad"},
 		{d.counts[ratelimit.Silent], "no answer; asked again from time to time", "warn"},
+		{d.sealed, "their credentials do not open under the worker's SECRETS_KEY", "bad"},
 		{d.signIn, "no new token from the authorization server", "warn"},
 		{d.counts[ratelimit.Refused], "left alone for a while after a refusal for the limits", "warn"},
 		{d.unknown, "not in the registry any more; the rows end when a worker takes them", ""},
@@ -226,7 +228,7 @@ func waitsOf(d *detail) []waitLine {
 
 // closedReasons begin what rows of closed portals say, which are counted by their portals.
 var closedReasons = []string{
-	"portal held: ", tokenWait, "waits for the portal to answer again", "waits for the portal, which refused for its limits",
+	"portal held: ", outlook.TokenWait, outlook.KeyWait, "waits for the portal to answer again", "waits for the portal, which refused for its limits",
 	"waits for the portal's release",
 }
 
@@ -238,7 +240,7 @@ func reasonsOf(d *detail, open int) (reasons []waitLine) {
 	var all []counted
 	seen := 0
 	for text, rows := range d.waits.reasons {
-		if strings.HasPrefix(text, tokenWait+signin.CodePending) || !slices.ContainsFunc(closedReasons, func(p string) bool { return strings.HasPrefix(text, p) }) {
+		if strings.HasPrefix(text, outlook.TokenWait+signin.CodePending) || !slices.ContainsFunc(closedReasons, func(p string) bool { return strings.HasPrefix(text, p) }) {
 			all = append(all, counted{text, rows})
 			seen += rows
 		}
@@ -281,8 +283,11 @@ func partialWords(d *detail) string {
 func portalOf(p *portalOutlook, now time.Time) portalView {
 	v := portalView{Name: report.Clean(p.Load.Portal.Name), Rows: report.Count(p.Rows)}
 	switch {
-	case p.token != "":
-		v.State, v.Class, v.Why = "waits for a new token", "warn", report.Clean(p.token)
+	case p.stands != "":
+		v.State, v.Class, v.Why = string(p.stands), "bad", report.Clean(p.why)
+		if p.stands == waitsForToken {
+			v.Class = "warn"
+		}
 		return v
 	case p.Shut != ratelimit.None:
 		v.State, v.Class, v.Why, v.Since = shutWords[p.Shut], "warn", report.Clean(p.Why), momentOf(p.Since, now)

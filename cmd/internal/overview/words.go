@@ -8,9 +8,7 @@ import (
 	"strconv"
 	"time"
 
-	"botfleet/cmd/internal/outlook"
 	"botfleet/cmd/internal/report"
-	"botfleet/ratelimit"
 )
 
 // moment is a time as the page shows it: absolute with its zone, and from now.
@@ -99,25 +97,6 @@ func wait(n int) string {
 		return "1 row waits"
 	}
 	return report.Counted(n, "row") + " wait"
-}
-
-// bindsWords says which limit it is that makes rows take so long.
-func bindsWords(binds ratelimit.Reason, portal string) string {
-	portal = report.Clean(portal)
-	switch binds {
-	case ratelimit.Rate:
-		return "the request rate of " + portal + " binds"
-	case ratelimit.Budget:
-		return "the operating time of " + portal + " binds"
-	case ratelimit.InFlight:
-		return "the pace of " + portal + " itself binds"
-	case ratelimit.Refused:
-		return portal + " has refused for its limits and is left alone for a while"
-	case outlook.Workers:
-		return "the workers’ pace binds"
-	default:
-		return "no limit binds"
-	}
 }
 
 // plain is what needs no quoting in a shell, and cannot be taken for an option.

@@ -78,14 +78,6 @@ func TestCommands(t *testing.T) {
 }
 
 func TestReasons(t *testing.T) {
-	for last, want := range map[string]string{
-		"waits for its turn on the portal, until 2026-11-22T20:00:00Z":            "waits for its turn on the portal",
-		"attempt 2: INTERNAL_SERVER_ERROR: it stumbled, until then, until 2026-1": "the next attempt after INTERNAL_SERVER_ERROR: it stumbled, until then",
-		"":        "",
-		"strange": "strange",
-	} {
-		same(t, last, reasonOf(last), want)
-	}
 	same(t, "many", reasonText("waits for its turn", 3), "wait for its turn")
 	same(t, "one", reasonText("waits for its turn", 1), "waits for its turn")
 	same(t, "attempts", reasonText("the next attempt after X", 2), "wait for the next attempt after X")
@@ -127,11 +119,13 @@ func TestHowARunGetsOn(t *testing.T) {
 		want    string
 	}{
 		{"bound", detail{rate: 320, total: outlook.Total{Foreseen: 100, Duration: 31 * time.Minute, Binds: ratelimit.Budget, Portal: "acme\u202e"}}, 1, "320/s lately; done in about 31m00s (12:31:00 MSK): the operating time of acme\ufffd binds."},
-		{"beside held ones", detail{rate: 4.5, counts: held, total: outlook.Total{Foreseen: 100, Duration: time.Minute, Binds: outlook.Workers}}, 1, "4.5/s lately; 100 rows of the other portals done in about 1m00s (12:01:00 MSK): the workers’ pace binds."},
+		{"beside held ones", detail{rate: 4.5, counts: held, total: outlook.Total{Foreseen: 100, Duration: time.Minute, Binds: outlook.Workers}}, 1, "4.5/s lately; 100 rows of the other portals done in about 1m00s (12:01:00 MSK): the workers' pace binds."},
 		{"no worker", detail{total: outlook.Total{Foreseen: 1, Duration: time.Hour, Binds: ratelimit.Rate, Portal: "p"}}, 0, "Done in about 1h00m (13:00:00 MSK) once a worker is there: the request rate of p binds."},
 		{"soon", detail{rate: 1, total: outlook.Total{Foreseen: 1, Duration: time.Millisecond}}, 1, "1.0/s lately; done in a moment: no limit binds."},
 		{"nothing known", detail{total: outlook.Total{Foreseen: 254_834}}, 1, "No limit keeps 254,834 rows of portals that are open."},
 		{"all closed", detail{counts: held}, 1, "Nobody knows when it will be done: all its portals are closed."},
+		{"paused", detail{paused: portalCount{1, 5}, total: outlook.Total{Foreseen: 1, Duration: time.Hour, Binds: ratelimit.Rate, Portal: "p"}}, 1, "1 row of the other portals done in about 1h00m (13:00:00 MSK): the request rate of p binds."},
+		{"all under another key", detail{sealed: portalCount{1, 1}}, 1, "Nobody knows when it will be done: all its portals are closed."},
 		{"all without tokens", detail{signIn: portalCount{1, 1}}, 1, "Nobody knows when it will be done: all its portals are closed."},
 	} {
 		same(t, c.name, paceWords(&c.detail, c.workers, noon), c.want)
@@ -144,9 +138,9 @@ func TestWhatRowsWaitFor(t *testing.T) {
 		counts: map[ratelimit.Reason]portalCount{
 			ratelimit.Held: {2, 100}, ratelimit.Silent: {1, 50}, ratelimit.Refused: {3, 30},
 		},
-		signIn: portalCount{1, 20}, unknown: portalCount{1, 1},
+		signIn: portalCount{1, 20}, sealed: portalCount{2, 40}, paused: portalCount{5, 70}, unknown: portalCount{1, 1},
 		waits: runWaits{reasons: map[string]int{
-			"portal held: x": 80, "waits for the portal to answer again": 9, "waits for a new token: no": 20,
+			"portal held: x": 80, "waits for the portal to answer again": 9, "waits for a new token: no": 20, "credentials do not open: no key": 40,
 			"waits for its turn on the portal": 200, "the next attempt after X: y": 1,
 		}},
 	}
@@ -160,15 +154,17 @@ func TestWhatRowsWaitFor(t *testing.T) {
 		}
 		return s
 	}
-	closed := "100 rows of 2 portals: held, until released or given new credentials[bad]\n" +
+	closed := "70 rows of 5 portals: their queue is paused[bad]\n" +
+		"100 rows of 2 portals: held, until released or given new credentials[bad]\n" +
 		"50 rows of 1 portal: no answer; asked again from time to time[warn]\n" +
+		"40 rows of 2 portals: their credentials do not open under the worker's SECRETS_KEY[bad]\n" +
 		"20 rows of 1 portal: no new token from the authorization server[warn]\n" +
 		"30 rows of 3 portals: left alone for a while after a refusal for the limits[warn]\n" +
 		"1 row of 1 portal: not in the registry any more; the rows end when a worker takes them[]\n"
-	same(t, "all", text(), closed+"799 rows of portals that take rows[]\n  200 wait for its turn on the portal\n  1 waits for the next attempt after X: y\n  598 queued, in work, or not due yet\n")
+	same(t, "all", text(), closed+"689 rows of portals that take rows[]\n  200 wait for its turn on the portal\n  1 waits for the next attempt after X: y\n  488 queued, in work, or not due yet\n")
 	d.sampled, d.cut = true, true
-	same(t, "a sample", text(), closed+"799 rows of portals that take rows, or were not counted[]of those put off, these are due first:\n  200 wait for its turn on the portal\n  1 waits for the next attempt after X: y\n")
-	d.info.Counts.Waiting = 201
+	same(t, "a sample", text(), closed+"689 rows of portals that take rows, or were not counted[]of those put off, these are due first:\n  200 wait for its turn on the portal\n  1 waits for the next attempt after X: y\n")
+	d.info.Counts.Waiting = 311
 	same(t, "none open", text(), closed)
 }
 
@@ -183,7 +179,9 @@ func TestPortalsOfARun(t *testing.T) {
 		{portalOutlook{Portal: outlook.Portal{Load: load, Shut: ratelimit.Held, Why: "by\nhand", Since: noon.Add(-time.Minute)}}, "held|1m00s ago by hand"},
 		{portalOutlook{Portal: outlook.Portal{Load: load, Shut: ratelimit.Silent, Until: noon.Add(time.Minute)}}, "does not answer| asked again 12:01:00 MSK, in 1m00s"},
 		{portalOutlook{Portal: outlook.Portal{Load: load, Shut: ratelimit.Refused, Until: noon}}, "left alone after refusing| asked again with the next row"},
-		{portalOutlook{Portal: outlook.Portal{Load: load}, token: "no"}, "waits for a new token| no"},
+		{portalOutlook{Portal: outlook.Portal{Load: load}, stands: waitsForToken, why: "no"}, "waits for a new token| no"},
+		{portalOutlook{Portal: outlook.Portal{Load: load}, stands: waitsForKey, why: "no key"}, "credentials do not open| no key"},
+		{portalOutlook{Portal: outlook.Portal{Load: load}, stands: queuePaused, why: "portals-1"}, "queue paused| portals-1"},
 	} {
 		v := portalOf(&c.portal, noon)
 		same(t, c.want, v.State+"|"+v.Since.Ago+" "+v.Why+v.Next, c.want)
