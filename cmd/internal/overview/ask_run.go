@@ -24,8 +24,6 @@ const (
 	// askedPortals is how many portals, those with most rows, the gate is asked
 	// about: each costs some five commands.
 	askedPortals = 50
-	// askedAtOnce is how many of them are asked about at the same time.
-	askedAtOnce = 16
 )
 
 // detail is how a run gets on.
@@ -73,7 +71,7 @@ type portalOutlook struct {
 type standstill string
 
 const (
-	waitsForToken standstill = "waits for a new token"
+	waitsForToken standstill = "waits for a new token" //nolint:gosec // no credential, but words
 	waitsForKey   standstill = "credentials do not open"
 	queuePaused   standstill = "queue paused"
 )

@@ -234,6 +234,32 @@ func TestThePageOfARun(t *testing.T) {
 	})
 }
 
+// Rows that no limit keeps are told of apart, and no time is promised for them.
+func TestRowsThatStand(t *testing.T) {
+	redistest.Both(t, func(t *testing.T, rdb redis.UniversalClient, _ string) {
+		s := newStage(t, rdb)
+		p := s.portals("sealed.bitrix24.ru", "acme.bitrix24.ru")
+		rows := s.run("now", "campaign.csv", p[0], p[1])
+		s.putOff("now", rows[0], "portals-0", "credentials of portal sealed.bitrix24.ru do not open: they are sealed under key 11, until 2026")
+		rw := s.get("/runs/now")
+		sound(t, rw)
+		has(t, rw.Body.String(), "1 row of 1 portal: their credentials do not open under the worker's SECRETS_KEY",
+			"sealed.bitrix24.ru 1 credentials do not open they are sealed under key 11", "acme.bitrix24.ru 1 takes rows")
+
+		for _, queue := range []string{p[0].Queue, p[1].Queue} {
+			s.must(rdb.SAdd(t.Context(), "asynq:queues", queue).Err())
+			s.must(rdb.Set(t.Context(), "asynq:{"+queue+"}:paused", 1, 0).Err())
+		}
+		fresh, err := New(s.page.cfg) // the old one remembers
+		s.must(err)
+		t.Cleanup(fresh.Close)
+		s.page = fresh
+		rw = s.get("/runs/now")
+		sound(t, rw)
+		has(t, rw.Body.String(), "2 rows of 2 portals: their queue is paused", "Nobody knows when it will be done", "acme.bitrix24.ru 1 queue paused "+p[1].Queue)
+	})
+}
+
 func TestThereIsNoSuchRun(t *testing.T) {
 	s := newStage(t, redistest.Client(t, redistest.Start(t).URL))
 	for _, path := range []string{"/runs/nobody", "/runs/a%20b", "/runs/%3Cb%3E", "/runs/" + strings.Repeat("x", 65), "/runs/%7Brun%7D"} {
