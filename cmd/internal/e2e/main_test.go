@@ -16,10 +16,6 @@ import (
 // binaries is the folder of the built commands; set once, before any test.
 var binaries string
 
-// atOnce is how many tests run side by side unless -parallel says it: they wait
-// for other processes nearly all the time, however few cores there are.
-const atOnce = "9"
-
 func TestMain(m *testing.M) { os.Exit(runAll(m)) }
 
 func runAll(m *testing.M) int {

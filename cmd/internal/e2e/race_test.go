@@ -7,8 +7,9 @@ package e2e
 const withRace = true
 
 // The same as without the detector, under which a thousand portals take minutes,
-// with fewer portals and rows.
+// with fewer portals and rows, and fewer tests at a time.
 const (
+	atOnce     = "9"
 	bigPortals = 250
 	manyRows   = 60
 	// compareTimes: two seconds of minutes cannot be told, and nothing about it
