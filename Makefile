@@ -28,12 +28,9 @@ help: ## list the targets
 build: ## build enqueue and worker into bin/
 	go build -o bin/ ./cmd/enqueue ./cmd/worker
 
-# The end-to-end tests wait for minutes, so they are begun first.
-ORDERED = $(if $(filter ./...,$(PKG)),./cmd/internal/e2e) $(PKG)
-
 .PHONY: test
 test: redis ## run the tests, against a redis-server that they start themselves
-	go test $(ORDERED)
+	go test $(PKG)
 ifeq ($(PKG),./...)
 	cd cmd/traced && go test ./...
 endif
@@ -41,7 +38,7 @@ endif
 # What go test vets, `make test` has vetted.
 .PHONY: test/race
 test/race: redis ## run the tests under the race detector
-	go test -race -vet=off $(ORDERED)
+	go test -race -vet=off $(PKG)
 ifeq ($(PKG),./...)
 	cd cmd/traced && go test -race -vet=off ./...
 endif
