@@ -199,6 +199,10 @@ func (r *teller) death(n int) runs.Outcome {
 }
 
 func TestRandomStoriesKeepTheCausesTrue(t *testing.T) {
+	steps := 1200
+	if testing.Short() {
+		steps = 300
+	}
 	for _, codes := range []int{3, 12, 40} {
 		t.Run(strconv.Itoa(codes), func(t *testing.T) {
 			begun(t, func(t *testing.T, s *runs.Store, _ redis.UniversalClient) {
@@ -207,7 +211,7 @@ func TestRandomStoriesKeepTheCausesTrue(t *testing.T) {
 				for n := range 300 {
 					story.gens[n+1] = 0
 				}
-				for range 1200 {
+				for range steps {
 					story.step(t)
 					counts(t, s)
 					causes(t, s)

@@ -397,7 +397,10 @@ func (f onGet) Get(ctx context.Context, id string) (portals.Portal, error) { ret
 func TestTasksDeletedAtRandom(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {
 		ctx := t.Context()
-		const n = 2000
+		n := 2000
+		if testing.Short() {
+			n = 400
+		}
 		regs := make([]tasks.Registration, n)
 		for i := range regs {
 			regs[i] = reg(fmt.Sprintf("p%d", i%40), fmt.Sprintf("bot%d", i/40))
