@@ -1,4 +1,4 @@
-// What can be changed: some tasks at a time, never a whole queue in one script.
+// What can be done to many tasks: some at a time, never a whole queue in one script.
 
 package dashboard
 
@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"regexp"
 	"sync"
@@ -26,15 +25,15 @@ type queue interface {
 }
 
 // actions carries out those of asynqmon's clicks that concern many tasks.
-type actions struct {
-	queue queue
-	log   *slog.Logger
-}
+type actions struct{ queue queue }
+
+// tally is to how many tasks something was done, and to how many it was not.
+type tally struct{ done, failed int }
 
 var (
 	allPath   = regexp.MustCompile(`^queues/([^/]+)/(?:groups/[^/]+/)?([a-z]+)_tasks:(delete|run|archive|cancel)_all$`)
 	batchPath = regexp.MustCompile(`^queues/([^/]+)/(?:groups/[^/]+/)?([a-z]+)_tasks:batch_(delete|run|archive|cancel)$`)
-	queuePath = regexp.MustCompile(`^queues/[^/:]+$`)
+	queuePath = regexp.MustCompile(`^queues/[^/]+$`)
 )
 
 // Why some clicks are refused.
@@ -49,23 +48,26 @@ const (
 // serve answers the requests that it knows, and reports whether it did. It acts on
 // POST and DELETE alone: HEAD and OPTIONS count as safe, so that pages of other
 // sites may send them.
-func (a actions) serve(w http.ResponseWriter, r *http.Request, name string) bool {
-	if r.Method != http.MethodPost && r.Method != http.MethodDelete {
-		return false
+func (a actions) serve(w http.ResponseWriter, r *http.Request, name string) (t tally, known bool) {
+	if !changes(r) {
+		return tally{}, false
 	}
 	if m := allPath.FindStringSubmatch(name); m != nil {
-		a.all(w, r, m[1], m[2], m[3])
-		return true
+		return a.all(w, m[1], m[2], m[3]), true
 	}
 	if m := batchPath.FindStringSubmatch(name); m != nil {
-		a.batch(w, r, m[1], m[3])
-		return true
+		return a.batch(w, r, m[1], m[3]), true
 	}
 	if r.Method == http.MethodDelete && queuePath.MatchString(name) {
 		http.Error(w, noQueue, http.StatusForbidden)
-		return true
+		return tally{}, true
 	}
-	return false
+	return tally{}, false
+}
+
+// changes reports whether a request asks for a change.
+func changes(r *http.Request) bool {
+	return r.Method == http.MethodPost || r.Method == http.MethodDelete
 }
 
 // verb is what is done to a task, and how the answers name those it was done to.
@@ -90,31 +92,32 @@ func (a actions) verb(name string) verb {
 }
 
 // batch does something to selected tasks.
-func (a actions) batch(w http.ResponseWriter, r *http.Request, queue, name string) {
+func (a actions) batch(w http.ResponseWriter, r *http.Request, queue, name string) tally {
 	var asked struct {
 		IDs []string `json:"task_ids"`
 	}
 	if err := json.NewDecoder(r.Body).Decode(&asked); err != nil {
 		http.Error(w, "the list of tasks cannot be read: "+err.Error(), http.StatusBadRequest)
-		return
+		return tally{}
 	}
 	if len(asked.IDs) > maxSize {
 		http.Error(w, fmt.Sprintf("%d tasks at most can be selected", maxSize), http.StatusBadRequest)
-		return
+		return tally{}
 	}
 	v := a.verb(name)
 	done, failed, err := each(asked.IDs, time.Now().Add(actWithin), func(id string) error { return v.do(queue, id) })
-	a.told(r, v, queue, len(done), len(failed))
+	t := tally{len(done), len(failed)}
 	if len(done) == 0 && err != nil {
 		http.Error(w, fmt.Sprintf("none of the %d tasks could be %s: %v", len(asked.IDs), v.words, err), http.StatusInternalServerError)
-		return
+		return t
 	}
 	tell(w, map[string][]string{v.done: done, v.failed: failed})
+	return t
 }
 
 // all does something to all tasks of one state, if that is of any use, for
 // actWithin at most.
-func (a actions) all(w http.ResponseWriter, r *http.Request, queue, state, name string) {
+func (a actions) all(w http.ResponseWriter, queue, state, name string) tally {
 	list := a.queue.ListCompletedTasks
 	switch {
 	case state == "archived" && (name == "delete" || name == "run"):
@@ -122,11 +125,10 @@ func (a actions) all(w http.ResponseWriter, r *http.Request, queue, state, name 
 	case state == "completed" && name == "delete":
 	default:
 		http.Error(w, refusal(name), http.StatusForbidden)
-		return
+		return tally{}
 	}
 	v := a.verb(name)
 	n, more, err := a.sweep(queue, list, v, name == "run")
-	a.told(r, v, queue, n, 0)
 	switch {
 	case err != nil:
 		http.Error(w, fmt.Sprintf("%d tasks were %s, and then: %v", n, v.words, err), http.StatusInternalServerError)
@@ -135,6 +137,7 @@ func (a actions) all(w http.ResponseWriter, r *http.Request, queue, state, name 
 	default:
 		tell(w, map[string]int{v.total: n})
 	}
+	return tally{done: n}
 }
 
 func refusal(name string) string {
@@ -151,7 +154,7 @@ func refusal(name string) string {
 
 const (
 	// actWithin is how long one click may be at work. The answer has to be there
-	// before apiWithin.
+	// before AnswerWithin.
 	actWithin = 5 * time.Second
 	// hands is how many tasks are seen to side by side: fewer than the client has
 	// connections, so that the page can be read meanwhile.
@@ -241,10 +244,4 @@ func each(ids []string, until time.Time, do func(id string) error) (done, failed
 	close(next)
 	all.Wait()
 	return done, failed, err
-}
-
-// told says in the log what was changed.
-func (a actions) told(r *http.Request, v verb, queue string, done, failed int) {
-	user, _, _ := r.BasicAuth()
-	a.log.InfoContext(r.Context(), "tasks "+v.words+" from the dashboard", "queue", queue, "tasks", done, "failed", failed, "user", user)
 }

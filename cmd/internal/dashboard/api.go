@@ -5,6 +5,7 @@ package dashboard
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
 	"math"
 	"net/http"
 	"net/url"
@@ -25,9 +26,9 @@ const (
 	maxPage = 10_000_000
 	// maxBody holds maxSize task ids with room to spare, in bytes.
 	maxBody = 16 << 10
-	// apiWithin is how long an answer may take; what is slower is told so. It has to
-	// be less than the server's WriteTimeout.
-	apiWithin = 8 * time.Second
+	// AnswerWithin is how long an answer may take; what is slower is told so. The
+	// server's WriteTimeout has to leave time to say it.
+	AnswerWithin = 8 * time.Second
 )
 
 // api is asynqmon's, with what it lacks.
@@ -37,14 +38,15 @@ type api struct {
 	redis       redis.UniversalClient
 	maxAttempts int
 	actions     actions
+	log         *slog.Logger
 }
 
 func newAPI(stock http.Handler, c Config, inspector *asynq.Inspector) http.Handler {
 	a := &api{
 		stock: stock, root: c.Root + "/api/", redis: c.Redis, maxAttempts: c.MaxAttempts,
-		actions: actions{queue: inspector, log: c.Log},
+		actions: actions{inspector}, log: c.Log,
 	}
-	slow := http.TimeoutHandler(a, apiWithin, "Redis is slow to answer. What was clicked may have been done all the same.")
+	slow := http.TimeoutHandler(a, AnswerWithin, "Redis is slow to answer. What was clicked may have been done all the same.")
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
@@ -56,15 +58,32 @@ func newAPI(stock http.Handler, c Config, inspector *asynq.Inspector) http.Handl
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var got answer
 	name := strings.TrimPrefix(r.URL.Path, a.root)
-	if r.Method == http.MethodGet && name == "metrics" {
+	t, known := a.actions.serve(&got, r, name)
+	switch {
+	case known:
+	case r.Method == http.MethodGet && name == "metrics":
 		http.Error(&got, "Prometheus reads /metrics; nothing is asked of it here.", http.StatusNotFound)
-	} else if !a.actions.serve(&got, r, name) {
+	default:
 		a.stock.ServeHTTP(&got, bounded(r))
 	}
 	if got.code() >= http.StatusInternalServerError && got.code() != http.StatusServiceUnavailable {
 		a.explain(r.Context(), &got)
 	}
+	if changes(r) {
+		a.told(r, name, got.code(), t)
+	}
 	a.send(w, &got)
+}
+
+// told says in the log who asked for what change, and how it was answered: also for
+// what was refused, as at night it is of use to know that somebody tried.
+func (a *api) told(r *http.Request, name string, status int, t tally) {
+	user, _, _ := r.BasicAuth()
+	attrs := []slog.Attr{slog.String("method", r.Method), slog.String("path", name), slog.Int("status", status), slog.String("user", user)}
+	if t != (tally{}) {
+		attrs = append(attrs, slog.Int("tasks", t.done), slog.Int("failed", t.failed))
+	}
+	a.log.LogAttrs(r.Context(), slog.LevelInfo, "clicked on the dashboard", attrs...)
 }
 
 // bounded is a request for a page of tasks that is not too long.

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -128,6 +130,7 @@ type stuck struct {
 	queue
 
 	gone bool
+	runs chan string // the ids that were run
 }
 
 func (s stuck) ListArchivedTasks(string, ...asynq.ListOption) ([]*asynq.TaskInfo, error) {
@@ -142,6 +145,55 @@ func (s stuck) DeleteTask(string, string) error {
 	return nil
 }
 
+// RunTask runs a letter that is dead again before the next look.
+func (s stuck) RunTask(_, id string) error {
+	time.Sleep(100 * time.Millisecond) //nolint:forbidigo // synctest's own clock
+	s.runs <- id
+	return nil
+}
+
+// What dies again at once is not run for as long as a click may last: each time would
+// be another call to its portal.
+func TestRunAllRunsEachOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := stuck{runs: make(chan string, 1000)}
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", nil)
+		var got answer
+		n, known := actions{q}.serve(&got, r, "queues/q/archived_tasks:run_all")
+		if !known || n != (tally{done: 3}) || got.code() != http.StatusOK || got.body.String() != "{\"scheduled\":3}\n" {
+			t.Errorf("%v, %+v: HTTP %d %s", known, n, got.code(), got.body.String())
+		}
+		close(q.runs)
+		var ids []string
+		for id := range q.runs {
+			ids = append(ids, id)
+		}
+		slices.Sort(ids)
+		if !slices.Equal(ids, []string{"a", "b", "c"}) {
+			t.Errorf("run: %v", ids)
+		}
+	})
+}
+
+// An answer that takes too long is told so in time, whoever is to give it.
+func TestASlowAnswerIsCutShort(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stock := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+		api := newAPI(stock, Config{Root: "/dashboard", Log: slog.New(slog.DiscardHandler)}, nil)
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/dashboard/api/queues", nil)
+		w := httptest.NewRecorder()
+		began := time.Now()
+		api.ServeHTTP(w, r)
+		if took := time.Since(began); took != AnswerWithin || took <= actWithin {
+			t.Errorf("it took %v", took)
+		}
+		if w.Code != http.StatusServiceUnavailable || !strings.HasPrefix(w.Body.String(), "Redis is slow to answer.") ||
+			!strings.HasPrefix(w.Header().Get("Content-Type"), "text/plain") {
+			t.Errorf("HTTP %d %v: %s", w.Code, w.Header(), w.Body)
+		}
+	})
+}
+
 func TestAClickEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, c := range []struct {
@@ -152,14 +204,14 @@ func TestAClickEnds(t *testing.T) {
 			{stuck{}, "150 tasks were deleted, and there are more: click again to go on.", actWithin},
 			{stuck{gone: true}, "0 tasks were deleted, and there are more: click again to go on.", 100 * time.Millisecond},
 		} {
-			a := actions{queue: c.queue, log: slog.New(slog.DiscardHandler)}
+			a := actions{c.queue}
 			r, err := http.NewRequestWithContext(t.Context(), http.MethodDelete, "/", nil)
 			if err != nil {
 				t.Fatal(err)
 			}
 			var got answer
 			began := time.Now()
-			if !a.serve(&got, r, "queues/q/archived_tasks:delete_all") {
+			if _, known := a.serve(&got, r, "queues/q/archived_tasks:delete_all"); !known {
 				t.Fatal("not known")
 			}
 			if took := time.Since(began); took != c.took || got.code() != http.StatusServiceUnavailable || strings.TrimSpace(got.body.String()) != c.want {

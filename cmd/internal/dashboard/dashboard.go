@@ -34,7 +34,8 @@ type Config struct {
 	// MaxAttempts is what is shown as a row's most attempts, in place of the number
 	// that asynq was given so that it leaves the counting to others. 0: that one.
 	MaxAttempts int
-	// Log is told what was changed from the dashboard. Nil: nobody.
+	// Log is told what changes were asked for on the dashboard, by whom, and how each
+	// was answered. Nil: nobody.
 	Log *slog.Logger
 }
 

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -42,6 +43,28 @@ type site struct {
 	t      *testing.T
 	url    string
 	client *http.Client
+	log    *lines
+}
+
+// lines is a log that others write while it is read.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+// Write implements [io.Writer].
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+// taken is what was written since it was last asked for.
+func (l *lines) taken() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	defer l.text.Reset()
+	return l.text.String()
 }
 
 // served serves a dashboard of a Redis.
@@ -53,13 +76,14 @@ func served(t *testing.T, redisURL string) *site {
 	}
 	rdb := conn.Client(redisconn.Question)
 	t.Cleanup(func() { _ = rdb.Close() })
-	d, err := New(Config{Redis: rdb, Home: "/", MaxAttempts: 8})
+	log := &lines{}
+	d, err := New(Config{Redis: rdb, Home: "/", MaxAttempts: 8, Log: slog.New(slog.NewTextHandler(log, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
 	server := httptest.NewServer(d)
 	t.Cleanup(server.Close)
-	return &site{t: t, url: server.URL + "/dashboard", client: server.Client()}
+	return &site{t: t, url: server.URL + "/dashboard", client: server.Client(), log: log}
 }
 
 // do sends a request, and returns status, body and headers of its answer.
@@ -69,6 +93,7 @@ func (s *site) do(method, path, body string) (int, string, http.Header) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	r.SetBasicAuth("ops", "open sesame 77")
 	res, err := s.client.Do(r)
 	if err != nil {
 		s.t.Fatal(err)
@@ -242,6 +267,14 @@ func (w *world) until(ok func() bool, seen func() any) {
 		case <-tick.C:
 		}
 	}
+}
+
+// idle waits until no task is to be done, nor being done. What is being done was to
+// be done before, so it is looked for in that order.
+func (w *world) idle() {
+	w.t.Helper()
+	busy := func() int { return len(w.tasks("pending")) + len(w.tasks("active")) }
+	w.until(func() bool { return busy() == 0 }, func() any { return busy() })
 }
 
 // list waits until there are so many tasks of a state, and returns them: a row's end

@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"sync/atomic"
 	"time"
+
+	"botfleet/cmd/internal/dashboard"
 )
 
 // pages are what stands behind the worker's addresses.
@@ -60,7 +62,7 @@ func serveHealth(addr string, p pages, log *slog.Logger) (*health, error) {
 	mux.Handle("GET /metrics", p.metrics)
 	p.sites.route(mux)
 	h.server = &http.Server{
-		Handler: mux, ReadTimeout: 5 * time.Second, WriteTimeout: 10 * time.Second, IdleTimeout: time.Minute,
+		Handler: mux, ReadTimeout: 5 * time.Second, WriteTimeout: dashboard.AnswerWithin + readyWait, IdleTimeout: time.Minute,
 		MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 	go func() {
