@@ -13,7 +13,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"time"
 
 	"botfleet/bitrix"
 )
@@ -25,6 +24,10 @@ type Config struct {
 	// User and Password are asked for when both are given.
 	User     string
 	Password bitrix.Secret
+	// Key is a secret of all workers. With the same one they know the same browsers:
+	// those that have signed in, and that others' guesses do not shut out. Empty: each
+	// process knows its own, until it ends.
+	Key bitrix.Secret
 	// Log is told when somebody guesses at the password.
 	Log *slog.Logger
 }
@@ -80,8 +83,7 @@ var methods = []string{http.MethodGet, http.MethodHead, http.MethodPost, http.Me
 func gate(c Config) func(http.Handler) http.Handler {
 	switch c.Access() {
 	case Password:
-		d := door{want: digest(c.User, c.Password.Reveal()), guesses: newThrottle(time.Now), log: c.Log}
-		return d.wrap
+		return newDoor(c).wrap
 	case Open:
 		return onlyThisMachine
 	case Closed:

@@ -19,8 +19,17 @@ import (
 // door asks for the user and the password.
 type door struct {
 	want    [2][sha256.Size]byte
-	guesses *throttle
+	guesses *throttle // by address
+	passes  passes
+	known   *throttle // by pass
 	log     *slog.Logger
+}
+
+func newDoor(c Config) door {
+	return door{
+		want: digest(c.User, c.Password.Reveal()), guesses: newThrottle(time.Now),
+		passes: newPasses(c.Key, time.Now), known: newThrottle(time.Now), log: c.Log,
+	}
 }
 
 // digest makes texts of one length of what is compared, so that the time it takes
@@ -37,8 +46,16 @@ func (d door) wrap(pages http.Handler) http.Handler {
 			return
 		}
 		from := origin(r.RemoteAddr)
-		switch d.guesses.try(from, func() bool { return d.right(user, password) }) {
+		guesses, who := d.guesses, from
+		pass, left := d.passes.of(r)
+		if pass != "" {
+			guesses, who = d.known, pass
+		}
+		switch guesses.try(who, func() bool { return d.right(user, password) }) {
 		case right:
+			if left < passLife/2 {
+				d.passes.give(w, r)
+			}
 			pages.ServeHTTP(w, r)
 		case tooMany:
 			refuseGuesser(w, r)
@@ -79,11 +96,11 @@ func origin(remote string) string {
 }
 
 const (
-	// guessBurst wrong guesses an address has free, and one more each guessEvery:
+	// guessBurst wrong guesses an address or a pass has free, and one more each guessEvery:
 	// 17,000 a day, of the 10^17 passwords that 12 small letters make.
 	guessBurst = 10
 	guessEvery = 5 * time.Second
-	// guessers is how many addresses are counted apart. All others share one
+	// guessers is how many of either are counted apart. All others share one
 	// count, so that many addresses are no way around it.
 	guessers = 1024
 )

@@ -26,7 +26,8 @@ func refuseStranger(w http.ResponseWriter, _ *http.Request) {
 func refuseGuesser(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Retry-After", strconv.Itoa(int(guessEvery.Seconds())))
 	refuse(w, http.StatusTooManyRequests, "Too many wrong passwords",
-		fmt.Sprintf("They came from your address, so none of it is looked at now, the right one neither. Try again in %d seconds.", int(guessEvery.Seconds())))
+		fmt.Sprintf("They came from your address or your browser, so none from there is looked at now, the right one neither. Try again in %d seconds.", int(guessEvery.Seconds())),
+		"Behind a proxy everybody has one address. A browser that has signed in before is not shut out by what others send; another one gets in from another address, past the proxy.")
 }
 
 func refuseOtherSite(w http.ResponseWriter, _ *http.Request) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"botfleet/bitrix"
 	"botfleet/cmd/internal/config"
 	"botfleet/cmd/internal/dashboard"
 	"botfleet/cmd/internal/engine"
@@ -39,7 +40,9 @@ func openSites(cfg config.Config, base *engine.Base, w *engine.Worker, log *slog
 		return nil, err
 	}
 	s := &sites{
-		guard: guard.Config{Addr: cfg.HTTPAddr, User: cfg.DashboardUser, Password: cfg.DashboardPassword, Log: log},
+		guard: guard.Config{
+			Addr: cfg.HTTPAddr, User: cfg.DashboardUser, Password: cfg.DashboardPassword, Key: bitrix.NewSecret(cfg.SecretsKey), Log: log,
+		},
 		redis: conn.Client(redisconn.Question),
 	}
 	s.queue, err = dashboard.New(dashboard.Config{

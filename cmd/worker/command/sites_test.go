@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/cookiejar"
 	"os"
 	"regexp"
 	"strings"
@@ -22,6 +23,7 @@ type awake struct {
 	t    *testing.T
 	base string
 	errs *output
+	jar  http.CookieJar // nil: cookies are not kept
 }
 
 // wake starts a worker on a Redis of its own.
@@ -60,7 +62,7 @@ func (a *awake) status(path string, edit func(*http.Request)) (int, string) {
 	if edit != nil {
 		edit(r)
 	}
-	client := &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{Timeout: 20 * time.Second, Jar: a.jar, Transport: &http.Transport{DisableKeepAlives: true}}
 	res, err := client.Do(r)
 	if err != nil {
 		a.t.Fatal(err)
@@ -122,5 +124,33 @@ func TestPagesWithAPassword(t *testing.T) {
 	}
 	if strings.Contains(a.errs.String(), "sesame") {
 		t.Error(a.errs.String())
+	}
+}
+
+// Behind a proxy a browser meets any worker: one that has signed in to one of them is
+// not shut out by what strangers send another.
+func TestSignedInToAllWorkers(t *testing.T) {
+	settings := []string{"HTTP_ADDR=0.0.0.0:0", "DASHBOARD_USER=ops", "DASHBOARD_PASSWORD=open sesame 77", "SECRETS_KEY=" + portals.NewKey()}
+	one, other := wake(t, settings...), wake(t, settings...)
+	try := func(a *awake, password string) int {
+		code, _ := a.status("/", func(r *http.Request) { r.SetBasicAuth("ops", password) })
+		return code
+	}
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	one.jar = jar
+	if code := try(one, "open sesame 77"); code != http.StatusOK {
+		t.Fatalf("HTTP %d", code)
+	}
+	for guesses := 0; try(other, "a guess") != http.StatusTooManyRequests; guesses++ {
+		if guesses == 100 {
+			t.Fatal("guesses are not slowed down")
+		}
+	}
+	other.jar = jar
+	if code := try(other, "open sesame 77"); code != http.StatusOK {
+		t.Errorf("who has signed in to the other worker: HTTP %d", code)
 	}
 }
