@@ -88,12 +88,7 @@ func ask(ctx context.Context, addr, path string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("HTTP_ADDR: %w", err)
 	}
-	// Neither a proxy nor a redirect: it is this worker that is asked.
-	client := &http.Client{
-		Transport:     &http.Transport{DisableKeepAlives: true},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-	res, err := client.Do(req)
+	res, err := probeClient().Do(req)
 	if err != nil {
 		return "", fmt.Errorf("no answer: %w", err)
 	}
@@ -107,6 +102,14 @@ func ask(ctx context.Context, addr, path string) (string, error) {
 		return "", fmt.Errorf("HTTP %d: %s", res.StatusCode, line)
 	}
 	return line, nil
+}
+
+// probeClient takes neither a proxy nor a redirect: it is this worker that is asked.
+func probeClient() *http.Client {
+	return &http.Client{
+		Transport:     &http.Transport{DisableKeepAlives: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 }
 
 // askable is where a worker that listens on addr is asked: an address that stands

@@ -23,6 +23,8 @@ func TestHealth(t *testing.T) {
 	defer server.Close()
 	addr := server.Listener.Addr().String()
 	_, port, _ := net.SplitHostPort(addr)
+	elsewhere := httptest.NewServer(http.RedirectHandler(server.URL+"/healthz", http.StatusFound))
+	defer elsewhere.Close()
 	gone := httptest.NewServer(mux)
 	gone.Close()
 	for _, c := range []struct {
@@ -36,7 +38,7 @@ func TestHealth(t *testing.T) {
 		{"alive, all addresses", []string{"--live"}, []string{"HTTP_ADDR=0.0.0.0:" + port}, 0, "ok\n"},
 		{"alive, no host", []string{"--live"}, []string{"HTTP_ADDR=:" + port}, 0, "ok\n"},
 		{"a flag", []string{"--live", "--http-addr", addr}, []string{"HTTP_ADDR=127.0.0.1:1"}, 0, "ok\n"},
-		{"a proxy is not asked", []string{"--live"}, []string{"HTTP_ADDR=" + addr, "HTTP_PROXY=http://127.0.0.1:1"}, 0, "ok\n"},
+		{"a redirect is not followed", []string{"--live"}, []string{"HTTP_ADDR=" + elsewhere.Listener.Addr().String()}, 1, "worker: HTTP 302: "},
 		{"other settings are bad", []string{"--live"}, []string{"HTTP_ADDR=" + addr, "CONCURRENCY=many", "REDIS_URL=htp:"}, 0, "ok\n"},
 		{"cannot work", nil, []string{"HTTP_ADDR=" + addr}, 1, "worker: HTTP 503: Redis does not answer\n"},
 		{"nobody there", nil, []string{"HTTP_ADDR=" + gone.Listener.Addr().String()}, 1, "worker: no answer: "},
@@ -52,6 +54,13 @@ func TestHealth(t *testing.T) {
 				t.Errorf("exit status %d, says %q; want %d, %q", code, said, c.code, c.says)
 			}
 		})
+	}
+}
+
+// Go asks no proxy for loopback addresses, but a worker may have another one.
+func TestNoProxyIsAsked(t *testing.T) {
+	if transport, ok := probeClient().Transport.(*http.Transport); !ok || transport.Proxy != nil {
+		t.Error("the environment's proxy would be asked in the worker's place")
 	}
 }
 
