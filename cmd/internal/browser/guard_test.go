@@ -90,7 +90,7 @@ func TestPasswordIsAskedFor(t *testing.T) {
 	for _, path := range []string{"/", "/dashboard/", "/runs/" + run} {
 		stranger := open(t, w.URL, look{Stranger: true})
 		stranger.visit(path)
-		if stranger.seen.asked == 0 {
+		if stranger.seen.asks() == 0 {
 			t.Errorf("%s does not ask for a password", path)
 		}
 		if got := stranger.seen.status(w.URL + path); got != http.StatusUnauthorized {
@@ -104,9 +104,10 @@ func TestPasswordIsAskedFor(t *testing.T) {
 	b := open(t, w.URL, look{User: "operator", Password: pagePassword})
 	b.visit("/")
 	b.shows("one.jsonl")
-	if b.seen.asked == 0 {
+	if b.seen.asks() == 0 {
 		t.Error("nobody was asked for a password")
 	}
+	keepsPass(t, b)
 	b.visit("/dashboard/queues/" + queue + "?status=archived")
 	b.shows("NAME_ERROR")
 	// The browser knows the password now, and another site's requests would carry it.
@@ -121,6 +122,25 @@ func TestPasswordIsAskedFor(t *testing.T) {
 	f.awaitStatus(run, status{State: "done", Queued: 1, Registered: 1})
 	b.seen.keepsSecrets(t, f.secrets()...)
 	b.seen.quiet(t)
+}
+
+// keepsPass wants the browser to have kept the pass of who has signed in, out of the
+// reach of scripts.
+func keepsPass(t *testing.T, b *tab) {
+	t.Helper()
+	var kept struct {
+		Cookies []struct {
+			Name     string `json:"name"`
+			HTTPOnly bool   `json:"httpOnly"`
+		} `json:"cookies"`
+	}
+	b.call("Network.getCookies", nil, &kept)
+	if len(kept.Cookies) != 1 || kept.Cookies[0].Name != "botfleet_pass" || !kept.Cookies[0].HTTPOnly {
+		t.Errorf("who has signed in has the cookies %+v", kept.Cookies)
+	}
+	if !b.is(`document.cookie === ""`) {
+		t.Error("scripts see the cookie")
+	}
 }
 
 // Without a password nobody gets in from elsewhere, and the page says what to set.

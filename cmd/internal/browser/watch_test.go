@@ -158,6 +158,13 @@ func (w *watch) signIn(request string) {
 	_ = shared.call(w.tab.session, "Fetch.continueWithAuth", object{"requestId": request, "authChallengeResponse": answer}, nil)
 }
 
+// asks is how often a user and password were asked for.
+func (w *watch) asks() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.asked
+}
+
 func (w *watch) loads() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -189,10 +196,12 @@ func (w *watch) status(url string) int {
 	return 0
 }
 
-// forget forgets all statuses.
+// forget forgets all requests. A status comes in two events: what is told later of one
+// that was forgotten counts for none.
 func (w *watch) forget() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.order = nil
 	clear(w.statuses)
 }
 
@@ -242,5 +251,30 @@ func (w *watch) keepsSecrets(t *testing.T, secrets ...string) {
 				t.Errorf("a secret is in an answer: %s", url)
 			}
 		}
+	}
+}
+
+// A status is told twice; what comes after a request was forgotten is not the next one's.
+func TestAForgottenAnswerDoesNotCount(t *testing.T) {
+	t.Parallel()
+	w := &watch{statuses: map[string]int{}, urls: map[string]string{}}
+	const url = "http://127.0.0.1:1/"
+	tell := func(method, params string) {
+		w.event(message{Method: method, Params: json.RawMessage(params)})
+	}
+	tell("Network.requestWillBeSent", `{"requestId":"1","request":{"url":"`+url+`"}}`)
+	tell("Network.responseReceivedExtraInfo", `{"requestId":"1","statusCode":403}`)
+	if got := w.status(url); got != 403 {
+		t.Errorf("its status is %d", got)
+	}
+	w.forget()
+	tell("Network.responseReceived", `{"requestId":"1","response":{"status":403}}`)
+	if got := w.status(url); got != 0 {
+		t.Errorf("what was forgotten has the status %d", got)
+	}
+	tell("Network.requestWillBeSent", `{"requestId":"2","request":{"url":"`+url+`"}}`)
+	tell("Network.responseReceived", `{"requestId":"2","response":{"status":200}}`)
+	if got := w.status(url); got != 200 {
+		t.Errorf("the next one's status is %d", got)
 	}
 }
