@@ -1,4 +1,4 @@
-// How long the rows of a run have been waiting, and how much waits in all runs.
+// How long the rows of a run have been waiting.
 
 package runs
 
@@ -34,11 +34,13 @@ var ageScript = redis.NewScript(ageLua)
 
 // OldestWaiting tells when the run's oldest waiting row was queued; zero when
 // none waits. While thousands of rows end between two questions it may tell of a
-// row that is not quite the oldest, or that has just ended.
+// row that is not quite the oldest, or that has just ended. It keeps notes: where
+// Redis, being full, does not take these, there may be a time beside the error,
+// of a row that waits, but need not be the oldest.
 func (s *Store) OldestWaiting(ctx context.Context, run string) (time.Time, error) {
 	at, err := s.oldestWaiting(ctx, run)
 	if err != nil {
-		return time.Time{}, fmt.Errorf("find the oldest waiting row of run %s: %w", run, err)
+		return at, fmt.Errorf("find the oldest waiting row of run %s: %w", run, err)
 	}
 	return at, nil
 }
@@ -76,7 +78,7 @@ func (s *Store) oldestWaiting(ctx context.Context, run string) (time.Time, error
 		if err := s.rdb.ZAddArgs(ctx, key(run, agesSet), redis.ZAddArgs{
 			XX: true, GT: true, Members: []redis.Z{{Score: float64(at.UnixMilli()), Member: chunk}},
 		}).Err(); err != nil {
-			return time.Time{}, err
+			return seen, err
 		}
 	}
 }
@@ -122,119 +124,4 @@ func (s *Store) noteAges(ctx context.Context, run string) error {
 		}
 	}
 	return s.rdb.HSet(ctx, key(run, "meta"), "ages", 1).Err()
-}
-
-// Backlog is what is left to happen in all runs together.
-type Backlog struct {
-	Runs    int       // unfinished ones
-	Waiting int       // rows of theirs without an outcome
-	Begun   time.Time // when the oldest of the runs was opened; zero: there is none
-	Queued  time.Time // when about the oldest waiting row was queued; zero: none waits
-}
-
-// Backlog looks at the unfinished runs, at most limit of them.
-func (s *Store) Backlog(ctx context.Context, limit int) (Backlog, error) {
-	ids, err := s.unfinished(ctx, limit)
-	if err != nil {
-		return Backlog{}, err
-	}
-	metas := make([]*redis.MapStringStringCmd, len(ids))
-	ages := make([]*redis.ZSliceCmd, len(ids))
-	_, err = s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for i, id := range ids {
-			metas[i] = p.HGetAll(ctx, key(id, "meta"))
-			ages[i] = p.ZRangeWithScores(ctx, key(id, agesSet), 0, 0)
-		}
-		return nil
-	})
-	if err != nil {
-		return Backlog{}, fmt.Errorf("read unfinished runs: %w", err)
-	}
-	var b Backlog
-	var waiting []noted
-	for i, id := range ids {
-		m := metas[i].Val()
-		run := s.info(id, m)
-		if m["created"] == "" || run.Finished() {
-			continue
-		}
-		b.Runs++
-		b.Waiting += run.Counts.Waiting
-		b.Begun = earlier(b.Begun, run.Created)
-		if run.Counts.Waiting == 0 {
-			continue
-		}
-		n := noted{run: id, at: run.Created} // a run whose hashes are not noted yet
-		if first := ages[i].Val(); m["ages"] != "" && len(first) > 0 {
-			n.at = time.UnixMilli(int64(first[0].Score))
-		}
-		waiting = append(waiting, n)
-	}
-	b.Queued, err = s.oldestAmong(ctx, waiting)
-	return b, err
-}
-
-// noted is a run and when its oldest waiting row was queued, or before.
-type noted struct {
-	run string
-	at  time.Time
-}
-
-// oldestAmong looks into runs until no other can have an older row.
-func (s *Store) oldestAmong(ctx context.Context, all []noted) (oldest time.Time, err error) {
-	slices.SortFunc(all, func(a, b noted) int { return a.at.Compare(b.at) })
-	for i, n := range all {
-		if i == mostLooks || !oldest.IsZero() && !n.at.Before(oldest) {
-			break
-		}
-		at, err := s.OldestWaiting(ctx, n.run)
-		if err != nil {
-			return time.Time{}, err
-		}
-		oldest = earlier(oldest, at)
-	}
-	return oldest, nil
-}
-
-// earlier is the earlier of two times, where zero is none.
-func earlier(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
-	}
-	return a
-}
-
-// unfinished are the ids of runs that may be unfinished, at most limit of them.
-func (s *Store) unfinished(ctx context.Context, limit int) ([]string, error) {
-	var ids []string
-	for cursor := uint64(0); len(ids) < limit; {
-		page, next, err := s.rdb.SScan(ctx, openKey, cursor, "", indexPage).Result()
-		if err != nil {
-			return nil, fmt.Errorf("find unfinished runs: %w", err)
-		}
-		ids = append(ids, page...)
-		if cursor = next; cursor == 0 {
-			break
-		}
-	}
-	slices.Sort(ids) // a scan may tell of one twice
-	ids = slices.Compact(ids)
-	return ids[:min(limit, len(ids))], nil
-}
-
-// noteUnfinished puts runs among the unfinished ones, and takes others away.
-func (s *Store) noteUnfinished(ctx context.Context, open, ended []string) error {
-	_, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for ids := range slices.Chunk(open, indexPage) {
-			p.SAdd(ctx, openKey, ids)
-		}
-		for ids := range slices.Chunk(ended, indexPage) {
-			p.SRem(ctx, openKey, ids)
-		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("note which runs are unfinished: %w", err)
-	}
-	return nil
 }

@@ -96,6 +96,7 @@ type Info struct {
 	DeadBy []CodeCount
 
 	released bool // its photos were given their time to live, after its end
+	aged     bool // it is noted since when its rows wait
 }
 
 // Counts are a run's rows by state.
@@ -227,7 +228,7 @@ func (s *Store) info(id string, m map[string]string) Info {
 		ID: id, Label: m["label"], OnExisting: cmp.Or(OnExisting(m["on_existing"]), Keep),
 		Created: at("created"), Ended: at("ended"),
 		Open:   s.now().Before(at("open_until")),
-		MaxRow: n("max_row"), released: m["released"] != "",
+		MaxRow: n("max_row"), released: m["released"] != "", aged: m["ages"] != "",
 		Counts: Counts{
 			Queued: n("queued"), Waiting: n("waiting"), Registered: n("registered"),
 			Dead: n("dead"), Refused: n("refused"), Duplicate: n("duplicate"),

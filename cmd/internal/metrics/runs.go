@@ -20,14 +20,18 @@ const mostRuns = 1000
 func askRuns(from Runs) question {
 	return func(ctx context.Context, emit emit) error {
 		b, err := from.Backlog(ctx, mostRuns)
-		if err != nil {
+		if err != nil && b == (runs.Backlog{}) {
 			return err
 		}
+		// What was counted before an error counts: a full Redis takes no notes of ages,
+		// and its alerts are needed then.
 		emit(runsUnfinished, float64(b.Runs))
 		emit(runsWaiting, float64(b.Waiting))
 		emit(runsOldest, ago(b.Begun))
-		emit(oldestRow, ago(b.Queued))
-		return nil
+		if err == nil || !b.Queued.IsZero() {
+			emit(oldestRow, ago(b.Queued))
+		}
+		return err
 	}
 }
 

@@ -83,6 +83,32 @@ func errorsOf(t *testing.T, m *Metrics, name string) int {
 	return int(valueOf(t, m.errors.WithLabelValues(name)))
 }
 
+// What was counted before an error is told; of the oldest row only what is known.
+func TestRunsThatAreCountedAreTold(t *testing.T) {
+	failure := errors.New("OOM command not allowed")
+	b := runs.Backlog{Runs: 2, Waiting: 3, Begun: time.Now().Add(-2 * time.Hour)}
+	m := made(t, Sources{Runs: runsFunc(func(context.Context, int) (runs.Backlog, error) { return b, failure })})
+	text := scrape(t, m)
+	says(t, text, `botfleet_runs_unfinished 2`, `botfleet_runs_rows_waiting 3`)
+	if s := family(text, "botfleet_runs_oldest_unfinished_seconds"); !strings.HasPrefix(s, "botfleet_runs_oldest_unfinished_seconds 720") {
+		t.Errorf("the oldest run: %s", s)
+	}
+	if s := family(text, "botfleet_oldest_waiting_row_seconds"); s != "" {
+		t.Errorf("the oldest row, which is not known: %s", s)
+	}
+	b.Queued = time.Now().Add(-time.Hour)
+	if s := family(scrape(t, m), "botfleet_oldest_waiting_row_seconds"); !strings.HasPrefix(s, "botfleet_oldest_waiting_row_seconds 360") {
+		t.Errorf("the oldest row: %s", s)
+	}
+	if n := errorsOf(t, m, "runs"); n != 2 {
+		t.Errorf("%d errors", n)
+	}
+	b = runs.Backlog{}
+	if s := family(scrape(t, m), "botfleet_runs_unfinished"); s != "" {
+		t.Errorf("nothing was counted, and yet %s", s)
+	}
+}
+
 // TestAHangingSourceIsNotWaitedFor has a source that listens to no context.
 func TestAHangingSourceIsNotWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -29,7 +29,7 @@ var errEnough = errors.New("enough")
 type runsLook struct {
 	list []runs.Info // unfinished ones first, newest first
 	// unfinished is how many runs are not finished, and waiting how many of their
-	// rows wait: of all of them, as far as mostCounted goes.
+	// rows wait: of all of them, as far as mostCounted goes beside the newest.
 	unfinished, waiting int
 }
 
@@ -67,49 +67,22 @@ func (l *runsLook) count(r *runs.Info) {
 	}
 }
 
-// addOlder adds the unfinished runs that are not among the newest, if there are
-// any: only then is it worth to look through all runs.
+// addOlder adds the unfinished runs that are not among the newest. It only reads,
+// which a full Redis allows.
 func (o *Overview) addOlder(ctx context.Context, l *runsLook) error {
-	backlog, err := o.cfg.Runs.Backlog(ctx, mostCounted)
-	if err != nil || backlog.Runs <= l.unfinished {
+	unfinished, err := o.cfg.Runs.UnfinishedRuns(ctx, mostCounted)
+	if err != nil {
 		return err
 	}
-	l.unfinished, l.waiting = backlog.Runs, backlog.Waiting
-	older, err := o.olderUnfinished(ctx, l.list)
-	l.list = append(l.list, older...)
-	return err
-}
-
-// olderUnfinished returns unfinished runs that are not among the newest.
-func (o *Overview) olderUnfinished(ctx context.Context, newest []runs.Info) ([]runs.Info, error) {
-	known := make(map[string]bool, len(newest))
-	for i := range newest {
-		known[newest[i].ID] = true
+	known := make(map[string]bool, len(l.list))
+	for i := range l.list {
+		known[l.list[i].ID] = true
 	}
-	var ids []string
-	err := o.cfg.Runs.Unfinished(ctx, func(run string) error {
-		if known[run] {
-			return nil
-		}
-		known[run] = true
-		if ids = append(ids, run); len(ids) == mostUnfinished {
-			return errEnough
-		}
-		return nil
-	})
-	if err != nil && !errors.Is(err, errEnough) {
-		return nil, err
+	older := slices.DeleteFunc(unfinished, func(r runs.Info) bool { return known[r.ID] })
+	for i := range older {
+		l.count(&older[i])
 	}
-	var older []runs.Info
-	for _, id := range ids {
-		info, err := o.cfg.Runs.Get(ctx, id)
-		if errors.Is(err, runs.ErrUnknownRun) {
-			continue // it has just expired
-		}
-		if err != nil {
-			return nil, err
-		}
-		older = append(older, info)
-	}
-	return older, nil
+	slices.SortFunc(older, func(a, b runs.Info) int { return b.Created.Compare(a.Created) })
+	l.list = append(l.list, older[:min(len(older), mostUnfinished)]...)
+	return nil
 }

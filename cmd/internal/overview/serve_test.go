@@ -431,6 +431,36 @@ func TestAnOldUnfinishedRun(t *testing.T) {
 	}
 }
 
+// A full Redis takes no notes; the page, and that it says so, is needed then.
+func TestAFullRedis(t *testing.T) {
+	s := newStage(t, redistest.Client(t, redistest.Start(t).URL))
+	p := s.portals("acme.bitrix24.ru")
+	for i := range newestRuns {
+		id := fmt.Sprintf("run%03d", i)
+		rows := s.run(id, "campaign.csv", p[0], p[0])
+		s.registered(id, rows[0])
+	}
+	s.run("forgotten", "forgotten.csv", p[0])
+	s.must(s.rdb.ZAdd(t.Context(), "botfleet:runs", redis.Z{Score: 1, Member: "forgotten"}).Err())       // as if it was the oldest
+	s.must(s.rdb.ZAdd(t.Context(), "botfleet:{run:forgotten}:ages", redis.Z{Score: 1, Member: 0}).Err()) // a note to be put right
+	s.must(s.rdb.ConfigSet(t.Context(), "maxmemory", "1").Err())
+	rw := s.get("/")
+	sound(t, rw)
+	has(t, rw.Body.String(), "Redis is full")
+	if text := words(t, rw.Body.String()); rw.Code != http.StatusOK || strings.Contains(text, "The runs could not be read") || strings.Contains(text, "Not known. All are done.") {
+		t.Errorf("%d: %s", rw.Code, text)
+	}
+}
+
+// Of runs that could not be read nothing is said to be done.
+func TestRunsThatAreNotKnownAreNotDone(t *testing.T) {
+	v := frontView{}
+	v.addRuns(&frontLook{now: noon, runs: answer[runsLook]{value: runsLook{list: []runs.Info{{ID: "r", Ended: noon}}}, err: errLate}})
+	if v.NoneUnfinished || v.NoRuns {
+		t.Errorf("%+v", v)
+	}
+}
+
 func TestAssets(t *testing.T) {
 	o := &Overview{cfg: Config{Now: time.Now}}
 	mux, err := o.routes()

@@ -172,7 +172,7 @@ func (v *frontView) addRuns(l *frontLook) {
 		}
 		v.Runs = append(v.Runs, r)
 	}
-	v.NoneUnfinished = len(v.Runs) == 0 && len(v.Ended) > 0
+	v.NoneUnfinished = l.runs.err == nil && len(v.Runs) == 0 && len(v.Ended) > 0
 	if more := l.runs.value.unfinished - len(v.Runs); more > 0 {
 		v.MoreRuns = report.Counted(more, "more unfinished run") + " not shown here: enqueue status lists the newest 50."
 	}
