@@ -1,4 +1,4 @@
-// The queues, who works on them, and what put-off rows wait for.
+// The queues, and what put-off rows wait for.
 
 package overview
 
@@ -7,22 +7,19 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/hibiken/asynq"
-	"github.com/redis/go-redis/v9"
 
 	"botfleet/cmd/internal/outlook"
-	"botfleet/cmd/internal/redisconn"
 	"botfleet/tasks"
+	"botfleet/tasks/onboard"
 )
 
 const (
-	// mostQueues bounds what a Redis shared with other programs costs. A worker
-	// has 64 queues at most, unless SHARDS was changed.
-	mostQueues = 64
+	// mostQueues bounds what the queues cost. A worker has 64 of portals at most,
+	// unless SHARDS was changed, and one of installs.
+	mostQueues = 65
 	// mostPutOff is how many put-off tasks are looked at over all queues, and at
 	// most, and at least, in each.
 	mostPutOff                            = 2000
@@ -31,7 +28,7 @@ const (
 	mostReasons = 12
 )
 
-// queueLook is the queues as asynq counts them.
+// queueLook is this fleet's queues as asynq counts them.
 type queueLook struct {
 	queues []*asynq.QueueInfo
 	more   int // queues that were not looked at
@@ -49,10 +46,17 @@ func (l queueLook) paused() map[string]bool {
 }
 
 func (o *Overview) askQueues(ctx context.Context) (queueLook, error) {
-	names, err := o.cfg.Queues.Queues()
+	all, err := o.cfg.Queues.Queues()
 	if err != nil {
 		return queueLook{}, fmt.Errorf("list the queues: %w", err)
 	}
+	names, err := o.cfg.Registry.Queues(ctx)
+	if err != nil {
+		return queueLook{}, err
+	}
+	// Other programs' queues are no concern of this fleet; one that asynq does not
+	// know had no task yet.
+	names = slices.DeleteFunc(append(names, onboard.Queue), func(name string) bool { return !slices.Contains(all, name) })
 	slices.Sort(names)
 	look := queueLook{more: max(0, len(names)-mostQueues)}
 	var bad []error
@@ -142,51 +146,3 @@ func (l *putOffLook) add(t *asynq.TaskInfo) {
 
 // otherReasons stands for those beyond mostReasons.
 const otherReasons = "other reasons"
-
-// serverLook is Redis and who works on it.
-type serverLook struct {
-	memory   redisconn.Server // the fullest one
-	workers  int              // processes that are alive
-	ahead    time.Duration    // of Redis' clock to ours
-	warnings []string
-}
-
-// serversKey is where asynq keeps which of its servers live, by when they are
-// taken for dead. Their own records beside it hold every task in work, far more
-// than is to be known here.
-const serversKey = "asynq:servers"
-
-func (o *Overview) askServer(ctx context.Context) (serverLook, error) {
-	var look serverLook
-	at, err := o.cfg.Redis.Time(ctx).Result()
-	if err != nil {
-		return look, fmt.Errorf("ask Redis for the time: %w", err)
-	}
-	look.ahead = at.Sub(o.cfg.Now())
-	alive, err := o.cfg.Redis.ZRangeByScore(ctx, serversKey, &redis.ZRangeBy{Min: strconv.FormatInt(o.cfg.Now().Unix(), 10), Max: "+inf"}).Result()
-	if err != nil {
-		return look, fmt.Errorf("look for workers: %w", err)
-	}
-	look.workers = processes(alive)
-	servers, err := redisconn.Servers(ctx, o.cfg.Redis)
-	if err != nil {
-		return look, err
-	}
-	look.memory = redisconn.Fullest(servers)
-	if o.cfg.Warnings != nil {
-		look.warnings = o.cfg.Warnings(ctx)
-	}
-	return look, nil
-}
-
-// processes counts the processes of asynq's servers, each named
-// "asynq:servers:{HOST:PID:ID}".
-func processes(servers []string) int {
-	all := map[string]bool{}
-	for _, s := range servers {
-		if i := strings.LastIndexByte(s, ':'); i > 0 {
-			all[s[:i]] = true
-		}
-	}
-	return len(all)
-}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"botfleet/tasks/runs"
 )
@@ -31,6 +32,11 @@ type runsLook struct {
 	// unfinished is how many runs are not finished, and waiting how many of their
 	// rows wait: of all of them, as far as mostCounted goes beside the newest.
 	unfinished, waiting int
+	// ids are those of the unfinished runs, for the next look; ended is when a row
+	// was last seen to end, and queued since when about the oldest waits, which is
+	// asked only while none ends. Zero: not known.
+	ids           []string
+	ended, queued time.Time
 }
 
 // askRuns returns the newest runs, and older ones that are not finished.
@@ -40,13 +46,25 @@ func (o *Overview) askRuns(ctx context.Context) (runsLook, error) {
 		return runsLook{}, err
 	}
 	look := runsLook{list: all}
+	var unfinished []runs.Info
 	for i := range all {
-		look.count(&all[i])
+		if !all[i].Finished() {
+			unfinished = append(unfinished, all[i])
+		}
 	}
 	if len(all) == newestRuns {
-		if err := o.addOlder(ctx, &look); err != nil {
+		older, err := o.older(ctx, all)
+		if err != nil {
 			return look, err
 		}
+		unfinished = append(unfinished, older...)
+		look.list = append(look.list, older[:min(len(older), mostUnfinished)]...)
+	}
+	for i := range unfinished {
+		look.count(&unfinished[i])
+	}
+	if err := o.lookForEnds(ctx, &look, unfinished); err != nil {
+		return look, err
 	}
 	slices.SortStableFunc(look.list, func(a, b runs.Info) int {
 		if a.Finished() != b.Finished() {
@@ -61,28 +79,23 @@ func (o *Overview) askRuns(ctx context.Context) (runsLook, error) {
 }
 
 func (l *runsLook) count(r *runs.Info) {
-	if !r.Finished() {
-		l.unfinished++
-		l.waiting += r.Counts.Waiting
-	}
+	l.unfinished++
+	l.waiting += r.Counts.Waiting
+	l.ids = append(l.ids, r.ID)
 }
 
-// addOlder adds the unfinished runs that are not among the newest. It only reads,
-// which a full Redis allows.
-func (o *Overview) addOlder(ctx context.Context, l *runsLook) error {
+// older returns the unfinished runs that are not among the newest, newest first. It
+// only reads, which a full Redis allows.
+func (o *Overview) older(ctx context.Context, newest []runs.Info) ([]runs.Info, error) {
 	unfinished, err := o.cfg.Runs.UnfinishedRuns(ctx, mostCounted)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	known := make(map[string]bool, len(l.list))
-	for i := range l.list {
-		known[l.list[i].ID] = true
+	known := make(map[string]bool, len(newest))
+	for i := range newest {
+		known[newest[i].ID] = true
 	}
 	older := slices.DeleteFunc(unfinished, func(r runs.Info) bool { return known[r.ID] })
-	for i := range older {
-		l.count(&older[i])
-	}
 	slices.SortFunc(older, func(a, b runs.Info) int { return b.Created.Compare(a.Created) })
-	l.list = append(l.list, older[:min(len(older), mostUnfinished)]...)
-	return nil
+	return older, nil
 }

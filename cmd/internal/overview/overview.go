@@ -76,7 +76,6 @@ type Overview struct {
 	putOff  *kept[putOffLook]
 	server  *kept[serverLook]
 	details *details
-	pace    *pace
 }
 
 // namedPortals is how many portals are kept at hand: more than are looked up
@@ -97,7 +96,7 @@ func New(c Config) (*Overview, error) {
 	if c.Dashboard != "" {
 		c.Dashboard = "/" + strings.Trim(c.Dashboard, "/") + "/"
 	}
-	o := &Overview{cfg: c, looks: newLooks(c.Now, c.Log), names: portals.NewCache(c.Registry, namedPortals), pace: newPace()}
+	o := &Overview{cfg: c, looks: newLooks(c.Now, c.Log), names: portals.NewCache(c.Registry, namedPortals)}
 	// Whether Redis answers costs next to nothing, and what is kept of it must not
 	// pass for what it says now.
 	o.alive = keep(o.looks, "an answer of Redis", func(ctx context.Context) (struct{}, error) {

@@ -115,9 +115,6 @@ func (o *Overview) lookFront(ctx context.Context) *frontLook {
 	if l.runs.err == nil {
 		l.runs.err = alive.err
 	}
-	if l.runs.err == nil {
-		l.still = o.pace.note(l.runs.at, list)
-	}
 	return l
 }
 

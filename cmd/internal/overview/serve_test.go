@@ -188,15 +188,20 @@ func TestTheFrontPage(t *testing.T) {
 func TestTheQueues(t *testing.T) {
 	redistest.Both(t, func(t *testing.T, rdb redis.UniversalClient, _ string) {
 		s := newStage(t, rdb)
-		for _, q := range []string{"portals-1", "portals-0"} {
+		for _, q := range []string{"portals-1", "portals-0", "mail"} {
 			s.must(rdb.SAdd(t.Context(), "asynq:queues", q).Err())
+			s.must(rdb.Set(t.Context(), "asynq:{mail}:paused", 1, 0).Err()) // another program's
 		}
+		s.must(rdb.SAdd(t.Context(), "botfleet:{portals}:queues", "portals-0", "portals-1", "portals-2").Err()) // the last has had no task
 		s.must(rdb.ZAdd(t.Context(), "asynq:{portals-0}:archived", redis.Z{Score: 1, Member: "x"}).Err())
 		s.must(rdb.HSet(t.Context(), "asynq:{portals-0}:t:x", "msg", "y", "state", "archived").Err())
 		s.must(rdb.Set(t.Context(), "asynq:{portals-1}:paused", 1, 0).Err())
 		rw := s.get("/")
 		sound(t, rw)
 		has(t, rw.Body.String(), "1 queue is paused; no row waits.", "portals-0 0 – 0 0 0 1", "portals-1 paused 0")
+		if text := words(t, rw.Body.String()); strings.Contains(text, "mail") || strings.Contains(text, "portals-2") {
+			t.Errorf("it shows queues that are not the fleet's: %s", text)
+		}
 		if want := `href="/dashboard/queues/portals-0?status=archived"`; !strings.Contains(rw.Body.String(), want) {
 			t.Errorf("there is no %s in %s", want, rw.Body)
 		}
@@ -292,6 +297,7 @@ func TestHostileWords(t *testing.T) {
 	s.must(s.registry.Hold(t.Context(), p[0].ID, bad, time.Now()))
 	s.putOff("now", rows[2], "portals-0", bad)
 	s.must(s.rdb.SAdd(t.Context(), "asynq:queues", bad).Err())
+	s.must(s.rdb.SAdd(t.Context(), "botfleet:{portals}:queues", bad).Err())
 	s.must(s.rdb.HSet(t.Context(), "botfleet:{run:now}:meta", "dead:"+bad+"|"+bad, 3).Err())
 	for _, path := range []string{"/", "/runs/now"} {
 		rw := s.get(path)

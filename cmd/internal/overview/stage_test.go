@@ -14,6 +14,7 @@ import (
 
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"botfleet/bitrix"
 	"botfleet/bitrix/portals"
@@ -184,8 +185,24 @@ func (s *stage) ask(p portals.Portal, a ratelimit.Answer) {
 // alive lets a worker live.
 func (s *stage) alive() {
 	s.t.Helper()
-	until := redis.Z{Score: float64(time.Now().Add(time.Minute).Unix()), Member: "asynq:servers:{h:1:x}"}
-	s.must(s.rdb.ZAdd(s.t.Context(), serversKey, until).Err())
+	s.lives("h", 1, "active", "portals-0")
+}
+
+// lives lets one of asynq's servers live, with a status, for a minute.
+func (s *stage) lives(host string, pid uint64, status string, queues ...string) {
+	s.t.Helper()
+	text := func(b []byte, n protowire.Number, v string) []byte {
+		return protowire.AppendString(protowire.AppendTag(b, n, protowire.BytesType), v)
+	}
+	record := text(nil, serverHost, host)
+	record = protowire.AppendVarint(protowire.AppendTag(record, serverPID, protowire.VarintType), pid)
+	for _, q := range queues {
+		record = text(record, serverQueues, string(text(nil, mapKey, q)))
+	}
+	record = text(record, serverStatus, status)
+	key := fmt.Sprintf("asynq:servers:{%s:%d:%s}", host, pid, queues[0])
+	s.must(s.rdb.ZAdd(s.t.Context(), serversKey, redis.Z{Score: float64(time.Now().Add(time.Minute).Unix()), Member: key}).Err())
+	s.must(s.rdb.Set(s.t.Context(), key, record, time.Minute).Err())
 }
 
 // get is what the page answers.

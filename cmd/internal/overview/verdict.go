@@ -17,9 +17,6 @@ type verdict struct {
 	Text  string
 }
 
-// stillFor is after what time without a row done that is said.
-const stillFor = 2 * time.Minute
-
 // judge finds the sentence.
 func judge(l *frontLook) verdict {
 	if l.runs.err != nil {
@@ -106,10 +103,26 @@ func (l *frontLook) rest(others bool) (text string, stuck bool) {
 		return "nothing waits", false
 	case l.allClosed(waiting):
 		return nothing + " waits", false
-	case !l.still.IsZero() && l.now.Sub(l.still) >= stillFor:
-		return fmt.Sprintf("%s, and none was done since %s", wait(waiting), momentOf(l.still, l.now).Clock), true
+	case l.now.Sub(l.runs.value.ended) < stillFor:
+		return everything + " moves", false
 	}
-	return everything + " moves", false
+	switch since := l.still(); {
+	case since.IsZero():
+		return wait(waiting) + ", and it is not known when one was last done", true
+	case l.now.Sub(since) >= stillFor:
+		return fmt.Sprintf("%s, and none was done since %s", wait(waiting), momentOf(since, l.now).Clock), true
+	}
+	return wait(waiting) + ", and none of them is done yet", false
+}
+
+// still is since when rows wait without one being done: not since before the oldest
+// of them was queued. Zero: not known.
+func (l *frontLook) still() time.Time {
+	ended, queued := l.runs.value.ended, l.runs.value.queued
+	if queued.After(ended) {
+		return queued
+	}
+	return ended
 }
 
 // allClosed reports whether all waiting rows are known to wait for closed portals.

@@ -85,7 +85,6 @@ type frontLook struct {
 	queues  answer[queueLook]
 	server  answer[serverLook]
 	details map[string]answer[detail]
-	still   time.Time // since when no row was done; zero: some are
 	now     time.Time
 }
 
@@ -291,16 +290,23 @@ func queueOf(q *asynq.QueueInfo, dashboard string) queueView {
 func (v *frontView) addFacts(l *frontLook) {
 	if l.server.err == nil {
 		s := &l.server.value
-		v.Facts = append(v.Facts, fact{Name: "Workers", Value: workersWords(s.workers)}, fact{Name: "Redis", Value: memoryWords(s.memory)})
+		v.Facts = append(v.Facts, fact{Name: "Workers", Value: workersWords(s.workers, s.idle)}, fact{Name: "Redis", Value: memoryWords(s.memory)})
 	}
 	v.Facts = append(v.Facts, fact{Name: "Version", Value: v.Version})
 }
 
-func workersWords(n int) string {
-	if n == 0 {
-		return "none at work"
+func workersWords(takes, idle int) string {
+	text := "none at work"
+	if takes > 0 {
+		text = report.Count(takes) + " at work"
 	}
-	return report.Count(n) + " at work"
+	switch {
+	case idle == 1:
+		text += ", 1 takes nothing: it is paused, or stopping"
+	case idle > 1:
+		text += ", " + report.Count(idle) + " take nothing: they are paused, or stopping"
+	}
+	return text
 }
 
 // memoryWords says how full Redis is.

@@ -198,7 +198,7 @@ func TestVerdicts(t *testing.T) {
 		return l
 	}
 	waiting := func(l *frontLook) {
-		l.runs.value = runsLook{list: []runs.Info{unfinished, done}, unfinished: 1, waiting: 10}
+		l.runs.value = runsLook{list: []runs.Info{unfinished, done}, unfinished: 1, waiting: 10, ended: noon.Add(-time.Second)}
 	}
 	broken := errors.New("broken")
 	for _, c := range []struct {
@@ -223,10 +223,15 @@ func TestVerdicts(t *testing.T) {
 		}), "bad", "1 queue is paused, 120 rows are dead in an unfinished run; 10 rows wait."},
 		{"full", look(func(l *frontLook) { l.server.value.memory = redisconn.Server{Used: 2, Max: 2} }), "bad", "Redis is full; no row waits."},
 		{"still", look(func(l *frontLook) {
-			waiting(l)
-			l.runs.value.list = nil
-			l.still = noon.Add(-stillFor)
+			l.runs.value = runsLook{unfinished: 1, waiting: 10, ended: noon.Add(-stillFor), queued: noon.Add(-time.Hour)}
 		}), "warn", "10 rows wait, and none was done since 11:58:00 MSK."},
+		{"never", look(func(l *frontLook) {
+			l.runs.value = runsLook{unfinished: 1, waiting: 1, queued: noon.Add(-9 * time.Hour)}
+		}), "warn", "1 row waits, and none was done since 03:00:00 MSK."},
+		{"begun", look(func(l *frontLook) {
+			l.runs.value = runsLook{unfinished: 1, waiting: 10, ended: noon.Add(-time.Hour), queued: noon.Add(-time.Second)}
+		}), "good", "10 rows wait, and none of them is done yet."},
+		{"who knows", look(func(l *frontLook) { l.runs.value = runsLook{unfinished: 1, waiting: 10} }), "warn", "10 rows wait, and it is not known when one was last done."},
 		{"all closed", look(func(l *frontLook) {
 			waiting(l)
 			l.held.value.count = 1
@@ -257,48 +262,6 @@ func TestLimitsOfAPortal(t *testing.T) {
 	}
 	if v := busyOf(&gatePortal{"acme", ratelimit.Snapshot{}}, noon); v.Budget != "" || v.Slowed != "" {
 		t.Errorf("%+v", v)
-	}
-}
-
-func TestProcesses(t *testing.T) {
-	if n := processes([]string{"asynq:servers:{a:1:x}", "asynq:servers:{a:1:y}", "asynq:servers:{b:1:x}", "strange"}); n != 2 {
-		t.Error(n)
-	}
-}
-
-// That nothing is done is said only of what was seen.
-func TestPace(t *testing.T) {
-	p := newPace()
-	list := func(done ...int) []runs.Info {
-		var all []runs.Info
-		for i, n := range done {
-			all = append(all, runs.Info{ID: string(rune('a' + i)), Counts: runs.Counts{Registered: n, Waiting: 1}})
-		}
-		return append(all, runs.Info{ID: "z"}) // finished
-	}
-	for i, c := range []struct {
-		done  []int
-		after time.Duration
-		still time.Duration // since when; -1: none
-	}{
-		{[]int{1, 1}, 0, -1},
-		{[]int{1, 1}, time.Minute, 0},
-		{[]int{1, 1}, 3 * time.Minute, 0},
-		{[]int{1, 2}, 4 * time.Minute, -1},
-		{[]int{1, 2}, 5 * time.Minute, 4 * time.Minute},
-		{[]int{1, 2, 0}, 6 * time.Minute, -1}, // a new one
-		{nil, 7 * time.Minute, -1},
-	} {
-		want := time.Time{}
-		if c.still >= 0 {
-			want = noon.Add(c.still)
-		}
-		if got := p.note(noon.Add(c.after), list(c.done...)); !got.Equal(want) {
-			t.Errorf("look %d: still since %v, want %v", i, got, want)
-		}
-	}
-	if len(p.runs) != 0 {
-		t.Errorf("%d runs are remembered", len(p.runs))
 	}
 }
 
