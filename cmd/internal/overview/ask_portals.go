@@ -22,10 +22,9 @@ const (
 
 // heldLook is the portals that the registry holds.
 type heldLook struct {
-	version int64
-	count   int
-	holds   map[string]portals.Hold // at most mostHeld
-	newest  []heldPortal            // at most shownPortals
+	count  int
+	holds  map[string]portals.Hold // at most mostHeld
+	newest []heldPortal            // at most shownPortals
 }
 
 type heldPortal struct {
@@ -33,23 +32,22 @@ type heldPortal struct {
 	hold portals.Hold
 }
 
-// askHeld reads the holds again when something in the registry has changed.
+// askHeld has the portals that are kept at hand be as they are now, and reads the
+// holds again when more has changed in the registry than tokens. Nobody else
+// refreshes them, or what had changed would be missed here.
 func (o *Overview) askHeld(ctx context.Context) (heldLook, error) {
-	version, err := o.cfg.Registry.Version(ctx)
+	changed, err := o.names.Refresh(ctx)
 	if err != nil {
 		return heldLook{}, err
 	}
-	if _, err := o.names.Refresh(ctx); err != nil {
-		return heldLook{}, err
-	}
-	if last := o.held.previous(); last.err == nil && last.value.version == version && last.value.holds != nil {
+	if last := o.held.previous(); last.err == nil && !changed && last.value.holds != nil {
 		return last.value, nil
 	}
 	all, err := o.cfg.Registry.Held(ctx)
 	if err != nil {
 		return heldLook{}, err
 	}
-	look := heldLook{version: version, count: len(all), holds: all}
+	look := heldLook{count: len(all), holds: all}
 	ids := make([]string, 0, len(all))
 	for id := range all {
 		ids = append(ids, id)

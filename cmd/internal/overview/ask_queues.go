@@ -45,6 +45,18 @@ func (l queueLook) paused() map[string]bool {
 	return paused
 }
 
+// portalsPaused reports whether any queue of portals is known to be paused, and
+// whether all are.
+func (l queueLook) portalsPaused() (some, all bool) {
+	all = l.more == 0
+	for _, q := range l.queues {
+		if q.Queue != onboard.Queue {
+			some, all = some || q.Paused, all && q.Paused
+		}
+	}
+	return some, some && all
+}
+
 func (o *Overview) askQueues(ctx context.Context) (queueLook, error) {
 	all, err := o.cfg.Queues.Queues()
 	if err != nil {

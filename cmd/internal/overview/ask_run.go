@@ -7,11 +7,9 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
-	"botfleet/bitrix/portals"
 	"botfleet/cmd/internal/outlook"
 	"botfleet/ratelimit"
 	"botfleet/tasks/runs"
@@ -34,6 +32,9 @@ type detail struct {
 
 	waits   runWaits
 	sampled bool // waits are those of the tasks that are due first
+	// asOf is when the oldest was asked for of what was kept already, as other parts
+	// show it too; zero: nothing was.
+	asOf time.Time
 
 	// Of the portals that rows wait for, if they could be looked at:
 	foreseen bool
@@ -42,12 +43,14 @@ type detail struct {
 	asked    int  // the gate was asked about
 	counts   map[ratelimit.Reason]portalCount
 	total    outlook.Total // of those that are asked about
-	// Of those that are asked about, rows whose end does not depend on their
-	// portal's limits: that wait for a new token, for a worker whose key opens their
+	// Rows whose end does not depend on their portal's limits: that wait for a new token, for a worker whose key opens their
 	// portal's credentials, or in a paused queue.
 	signIn, sealed, paused portalCount
 	top                    []portalOutlook
 	unknown                portalCount // removed since
+	// unlooked are those of the others of which nobody looked whether they stand,
+	// where some are known to.
+	unlooked portalCount
 }
 
 // portalCount is portals and the rows that wait for them.
@@ -66,15 +69,6 @@ type portalOutlook struct {
 	stands standstill // what its rows wait for that is no limit; empty: nothing
 	why    string
 }
-
-// standstill is what keeps rows whatever the limits of their portal, in words.
-type standstill string
-
-const (
-	waitsForToken standstill = "waits for a new token" //nolint:gosec // no credential, but words
-	waitsForKey   standstill = "credentials do not open"
-	queuePaused   standstill = "queue paused"
-)
 
 // portalRows is how many rows wait for a portal.
 type portalRows struct {
@@ -98,11 +92,19 @@ func (o *Overview) askRun(ctx context.Context, id string) (detail, error) {
 	// It keeps notes, which a full Redis does not take. The page is needed then all the same.
 	d.oldest, _ = o.cfg.Runs.OldestWaiting(ctx, id)
 	put := o.putOff.get(ctx)
+	d.uses(put.at)
 	d.sampled = put.value.sampled
 	if w := put.value.byRun[id]; w != nil {
 		d.waits = *w
 	}
 	return d, errors.Join(put.err, o.foresee(ctx, &d))
+}
+
+// uses notes when something was asked for that the detail is made of.
+func (d *detail) uses(at time.Time) {
+	if d.asOf.IsZero() || at.Before(d.asOf) {
+		d.asOf = at
+	}
 }
 
 // foresee finds out which portals a run's rows wait for, and when they are done.
@@ -111,17 +113,26 @@ func (o *Overview) foresee(ctx context.Context, d *detail) error {
 	if err != nil {
 		return err
 	}
+	// With the holds the portals at hand are put right.
+	held, queues := o.held.get(ctx), o.queues.get(ctx)
+	d.uses(held.at)
+	d.uses(queues.at)
+	if held.err != nil {
+		return held.err
+	}
 	top, rest := all[:min(len(all), askedPortals)], all[min(len(all), askedPortals):]
 	d.asked = len(top)
-	open, err := o.countRest(ctx, d, rest)
+	open, err := o.countRest(ctx, d, rest, d.unseen(all))
 	if err != nil {
 		return err
 	}
-	loads, err := o.loads(ctx, d, top)
+	// What could not be read of the queues is said where they are shown.
+	loads, err := o.loads(ctx, d, top, queues.value.paused())
 	if err != nil {
 		return err
 	}
 	server := o.server.get(ctx)
+	d.uses(server.at)
 	ol := outlook.Outlook{
 		Gate: &remembering{Gate: o.cfg.Gate}, Batch: o.cfg.Batch, Parallel: o.cfg.Parallel,
 		Now: func() time.Time { return o.cfg.Now().Add(server.value.ahead) },
@@ -137,7 +148,7 @@ func (o *Overview) foresee(ctx context.Context, d *detail) error {
 		c.rows += d.total.Shut[i].Rows
 		d.counts[d.total.Shut[i].Shut] = c
 	}
-	d.total.Foreseen += open + d.unseen(all)
+	d.total.Foreseen += open
 	d.total.Lately(d.rate)
 	for _, l := range loads {
 		p, err := ol.One(ctx, l)
@@ -189,33 +200,9 @@ func (o *Overview) waitingFor(ctx context.Context, d *detail) ([]portalRows, err
 	return all, nil
 }
 
-// countRest counts the portals that the gate is not asked about, by what is
-// known of them anyway, and returns how many of their rows nothing is known to keep.
-func (o *Overview) countRest(ctx context.Context, d *detail, rest []portalRows) (open int, err error) {
-	if len(rest) == 0 {
-		return 0, nil
-	}
-	held, gate := o.held.get(ctx), o.gate.get(ctx)
-	for _, p := range rest {
-		why := gate.value.closed[p.id].Closed
-		if _, ok := held.value.holds[p.id]; ok {
-			why = ratelimit.Held
-		}
-		if why == ratelimit.None || why == ratelimit.Refused {
-			open += p.rows
-		}
-		if why != ratelimit.None {
-			c := d.counts[why]
-			c.add(p.rows)
-			d.counts[why] = c
-		}
-	}
-	return open, errors.Join(held.err, gate.err)
-}
-
 // loads finds the portals. Those whose rows stand are told of apart, as nobody knows
 // for how long; one that was removed has rows that end as soon as a worker takes them.
-func (o *Overview) loads(ctx context.Context, d *detail, top []portalRows) ([]outlook.Load, error) {
+func (o *Overview) loads(ctx context.Context, d *detail, top []portalRows, paused map[string]bool) ([]outlook.Load, error) {
 	ids := make([]string, len(top))
 	for i, w := range top {
 		ids[i] = w.id
@@ -224,8 +211,6 @@ func (o *Overview) loads(ctx context.Context, d *detail, top []portalRows) ([]ou
 	if err != nil {
 		return nil, err
 	}
-	// What could not be read of the queues is said where they are shown.
-	paused := o.queues.get(ctx).value.paused()
 	var loads []outlook.Load
 	for i, w := range top {
 		p := &found[i]
@@ -235,102 +220,14 @@ func (o *Overview) loads(ctx context.Context, d *detail, top []portalRows) ([]ou
 		}
 		load := outlook.Load{Portal: p, Rows: w.rows}
 		stands, why := d.stands(p, paused)
-		switch stands {
-		case waitsForToken:
-			d.signIn.add(w.rows)
-		case waitsForKey:
-			d.sealed.add(w.rows)
-		case queuePaused:
-			d.paused.add(w.rows)
-		default:
+		if stands == "" {
 			loads = append(loads, load)
 			continue
 		}
+		d.stand(stands, w.rows)
 		d.top = append(d.top, portalOutlook{Portal: outlook.Portal{Load: load}, stands: stands, why: why})
 	}
 	return loads, nil
-}
-
-// stands says what keeps a portal's rows whatever its limits, and why; empty when
-// nothing does.
-func (d *detail) stands(p *portals.Portal, paused map[string]bool) (what standstill, why string) {
-	if paused[p.Queue] {
-		return queuePaused, p.Queue
-	}
-	last := d.waits.portals[p.ID].lastErr
-	if why, ok := outlook.WaitsForKey(last); ok {
-		return waitsForKey, strings.TrimPrefix(why, outlook.KeyWait)
-	}
-	if p.Held != nil || p.Gone != nil {
-		return "", ""
-	}
-	if why, ok := outlook.WaitsForToken(last); ok && !outlook.BeingRenewed(why) {
-		return waitsForToken, why
-	}
-	return "", ""
-}
-
-// remembering is a gate that is asked for each portal once.
-type remembering struct {
-	ratelimit.Gate
-
-	mu     sync.Mutex
-	states map[string]state
-	places map[placeKey][]ratelimit.Place
-}
-
-type state struct {
-	snapshot ratelimit.Snapshot
-	known    bool
-}
-
-// placeKey is what tells the questions of one look for a portal's place apart.
-type placeKey struct {
-	portal string
-	ahead  int
-}
-
-// State implements [ratelimit.Gate].
-func (g *remembering) State(ctx context.Context, portal string) (ratelimit.Snapshot, bool, error) {
-	g.mu.Lock()
-	s, ok := g.states[portal]
-	g.mu.Unlock()
-	if ok {
-		return s.snapshot, s.known, nil
-	}
-	snapshot, known, err := g.Gate.State(ctx, portal)
-	if err != nil {
-		return snapshot, known, err
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.states == nil {
-		g.states = map[string]state{}
-	}
-	g.states[portal] = state{snapshot, known}
-	return snapshot, known, nil
-}
-
-// Place implements [ratelimit.Gate].
-func (g *remembering) Place(ctx context.Context, r ratelimit.LineRequest) ([]ratelimit.Place, error) {
-	k := placeKey{r.Portal, r.Ahead}
-	g.mu.Lock()
-	places, ok := g.places[k]
-	g.mu.Unlock()
-	if ok {
-		return places, nil
-	}
-	places, err := g.Gate.Place(ctx, r)
-	if err != nil {
-		return nil, err
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.places == nil {
-		g.places = map[placeKey][]ratelimit.Place{}
-	}
-	g.places[k] = places
-	return places, nil
 }
 
 // details are the runs that were looked at lately.

@@ -153,7 +153,7 @@ func paceWords(d *detail, workers int, now time.Time) string {
 	if d.rate >= leastRate {
 		parts = append(parts, report.Rate(d.rate)+" lately")
 	}
-	endless := d.counts[ratelimit.Held].portals + d.counts[ratelimit.Silent].portals + d.standing().portals
+	endless := d.counts[ratelimit.Held].portals + d.counts[ratelimit.Silent].portals + d.standing().portals + d.unlooked.portals
 	switch t := &d.total; {
 	case t.Foreseen > 0 && d.rate < leastRate && t.Duration < time.Second:
 		parts = append(parts, "no limit keeps "+report.Counted(t.Foreseen, "row")+" of portals that are open")
@@ -167,6 +167,8 @@ func paceWords(d *detail, workers int, now time.Time) string {
 			from = " once a worker is there"
 		}
 		parts = append(parts, what+" "+soon(t.Duration, now)+from+": "+outlook.BindsWords(t.Binds, report.Clean(t.Portal)))
+	case d.unlooked.portals > 0:
+		parts = append(parts, "nobody knows when it will be done: all of its portals that were looked at are closed")
 	case endless > 0:
 		parts = append(parts, "nobody knows when it will be done: all its portals are closed")
 	}
@@ -204,6 +206,7 @@ func waitsOf(d *detail) []waitLine {
 		{d.signIn, "no new token from the authorization server", "warn"},
 		{d.counts[ratelimit.Refused], "left alone for a while after a refusal for the limits", "warn"},
 		{d.unknown, "not in the registry any more; the rows end when a worker takes them", ""},
+		{d.unlooked, "not looked at; others of this run stand", ""},
 	} {
 		if c.count.rows > 0 {
 			open -= c.count.rows
