@@ -411,7 +411,7 @@ func TestHeldPortalsBeyondThoseAskedAbout(t *testing.T) {
 	s.alive()
 	rw := s.get("/")
 	sound(t, rw)
-	has(t, rw.Body.String(), "80 portals are held; nothing else waits.", "80 rows of 80 portals: held", "and 60 more portals: enqueue portals list names them.")
+	has(t, rw.Body.String(), "80 portals are held; nothing else waits.", "80 rows of 80 portals: held", "And 60 more held (enqueue portals list --state held names them).")
 	s.must(s.registry.Release(t.Context(), all[0].ID))
 	s.page.held.until = time.Time{}
 	rw = s.get("/")

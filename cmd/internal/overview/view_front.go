@@ -191,8 +191,11 @@ func (v *frontView) addClosed(l *frontLook) {
 			Name: report.Clean(p.name), State: "held", Class: "bad", By: "a worker, after the portal’s answer", Why: report.Clean(p.hold.Reason),
 			Since: momentOf(p.hold.Since, l.now), Command: command("enqueue portals check %s --release", p.name), // it says what is wrong still
 		}
-		if p.hold.ByOperator {
+		switch {
+		case p.hold.ByOperator:
 			c.By, c.Command = "a person", command("enqueue portals release %s", p.name)
+		case strings.HasPrefix(p.hold.Reason, overload): // a check would call it
+			c.Command, c.Next = "", "only Bitrix24’s support; do not call the portal meanwhile"
 		}
 		v.Closed = append(v.Closed, c)
 	}
@@ -207,15 +210,38 @@ func (v *frontView) addClosed(l *frontLook) {
 		}
 		v.Closed = append(v.Closed, c)
 	}
-	if more := l.closed() - len(v.Closed); more > 0 {
-		v.MoreClosed = "and " + report.Counted(more, "more portal") + ": enqueue portals list names them."
-	}
+	v.MoreClosed = l.moreClosed()
 	v.NoneClosed = len(v.Closed) == 0 && l.held.err == nil && l.gate.err == nil
 }
 
-// closed is how many portals get no requests.
-func (l *frontLook) closed() int {
-	return l.held.value.count + l.gate.value.silent + l.gate.value.refusing
+// overload begins the reason of a hold for a block that Bitrix24 has made by hand.
+const overload = "OVERLOAD_LIMIT"
+
+// moreClosed says how many portals that get no requests are not shown, by kind: only
+// of the held ones there is a list.
+func (l *frontLook) moreClosed() string {
+	silent, refusing := l.gate.value.silent, l.gate.value.refusing
+	for i := range l.gate.value.shut {
+		if l.gate.value.shut[i].Closed == ratelimit.Silent {
+			silent--
+		} else {
+			refusing--
+		}
+	}
+	var all []string
+	if n := l.held.value.count - len(l.held.value.newest); n > 0 {
+		all = append(all, report.Count(n)+" more held (enqueue portals list --state held names them)")
+	}
+	if silent > 0 {
+		all = append(all, report.Count(silent)+" more without an answer")
+	}
+	if refusing > 0 {
+		all = append(all, report.Count(refusing)+" more left alone after refusing")
+	}
+	if len(all) == 0 {
+		return ""
+	}
+	return "And " + strings.Join(all, ", ") + "."
 }
 
 func (v *frontView) addBusy(l *frontLook) {

@@ -244,6 +244,35 @@ func TestVerdicts(t *testing.T) {
 	}
 }
 
+// What ends a hold by Bitrix24's own hand is no command, as any would call the portal.
+func TestWhatEndsAHold(t *testing.T) {
+	l := &frontLook{now: noon}
+	l.held.value.newest = []heldPortal{
+		{"a.bitrix24.ru", portals.Hold{Reason: "OVERLOAD_LIMIT: REST API is blocked due to overload."}},
+		{"b.bitrix24.ru", portals.Hold{Reason: "OVERLOAD_LIMIT, they say", ByOperator: true}},
+		{"c.bitrix24.ru", portals.Hold{Reason: "invalid_grant"}},
+	}
+	var v frontView
+	v.addClosed(l)
+	for i, want := range []string{
+		"|only Bitrix24’s support; do not call the portal meanwhile", "enqueue portals release b.bitrix24.ru|", "enqueue portals check c.bitrix24.ru --release|",
+	} {
+		same(t, v.Closed[i].Name, v.Closed[i].Command+"|"+v.Closed[i].Next, want)
+	}
+}
+
+// Portals that are not shown are told of by kind: only held ones are listed elsewhere.
+func TestPortalsThatAreNotShown(t *testing.T) {
+	l := &frontLook{now: noon}
+	same(t, "none", l.moreClosed(), "")
+	l.held.value.count, l.held.value.newest = 1, []heldPortal{{}}
+	l.gate.value.silent, l.gate.value.refusing = 3, 1
+	l.gate.value.shut = []gatePortal{{Snapshot: ratelimit.Snapshot{Closed: ratelimit.Silent}}, {Snapshot: ratelimit.Snapshot{Closed: ratelimit.Refused}}}
+	same(t, "silent", l.moreClosed(), "And 2 more without an answer.")
+	l.held.value.count, l.gate.value.refusing = 1001, 2
+	same(t, "all", l.moreClosed(), "And 1,000 more held (enqueue portals list --state held names them), 2 more without an answer, 1 more left alone after refusing.")
+}
+
 func TestLimitsOfAPortal(t *testing.T) {
 	s := ratelimit.Snapshot{InFlight: 1, Parallel: 4, Tokens: 12.9, Rate: 1.4, Planned: 2, Waiting: 1200, Budgets: []ratelimit.BudgetSnapshot{
 		{Method: "none"},
