@@ -138,3 +138,15 @@ func TestNewTokensReadNoHolds(t *testing.T) {
 	s.must(s.registry.Hold(t.Context(), app.ID, "x", time.Now()))
 	held(2)
 }
+
+// A run's page says of when is what it did not ask for itself.
+func TestThePageOfARunSaysWhatIsOld(t *testing.T) {
+	now := time.Now()
+	s := newStage(t, redistest.Client(t, redistest.Start(t).URL), func(c *Config) { c.Now = func() time.Time { return now } })
+	s.run("now", "campaign.csv", s.portals("acme.bitrix24.ru")...)
+	s.page.putOff.get(t.Context())
+	s.page.putOff.until = now.Add(time.Hour) // as if it had been slow
+	asked := now
+	now = now.Add(15 * time.Second)
+	has(t, s.get("/runs/now").Body.String(), "Older, as Redis was slow to tell: what its rows wait for of "+momentOf(asked, now).Clock)
+}

@@ -144,10 +144,11 @@ func (k *kept[T]) run(done chan struct{}) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.last = answer[T]{value: value, err: err, at: now}
-	k.until = now.Add(min(max(keptFor, restShare*now.Sub(began)), k.most))
+	least, most := keptFor, k.most
 	if err != nil {
-		k.until = now.Add(errFor)
+		least, most = errFor, min(noticed, k.most)
 	}
+	k.until = now.Add(min(max(least, restShare*now.Sub(began)), most))
 	k.asking = nil
 	close(done)
 }

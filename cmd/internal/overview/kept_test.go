@@ -107,6 +107,26 @@ func TestFailuresAreKeptShortly(t *testing.T) {
 	})
 }
 
+// Nobody is asked again and again who is slow to fail.
+func TestSlowFailuresAreKeptLonger(t *testing.T) {
+	keeping(t, func(t *testing.T, a *asker, k *kept[int]) {
+		a.takes = time.Hour
+		if got := k.get(t.Context()); got.err == nil {
+			t.Errorf("%+v", got)
+		}
+		time.Sleep(noticed - time.Millisecond) //nolint:forbidigo // the bubble's clock
+		k.get(t.Context())
+		if a.times != 1 {
+			t.Errorf("asked %d times", a.times)
+		}
+		time.Sleep(time.Millisecond) //nolint:forbidigo // the bubble's clock
+		k.get(t.Context())
+		if a.times != 2 {
+			t.Errorf("asked %d times", a.times)
+		}
+	})
+}
+
 // A viewer waits for its bound, and the question for its own.
 func TestQuestionsAndViewersHaveAnEnd(t *testing.T) {
 	keeping(t, func(t *testing.T, a *asker, k *kept[int]) {

@@ -156,7 +156,7 @@ func (o *Overview) serveRun(rw http.ResponseWriter, r *http.Request, p pages) {
 		return
 	}
 	page := runPage{frame: o.frame("Run "+id, now), Gone: d.value.info.ID == "", Commands: commandsFor(id, &d.value.info)}
-	page.Older = olderWords(now, []part{{"the run", d.at}})
+	page.Older = olderWords(now, []part{{"the run", d.at}, {"what its rows wait for", d.value.asOf}, {"the workers", server.at}})
 	page.problem("The run", cmp.Or(d.err, alive.err))
 	status := http.StatusOK
 	if alive.err != nil {

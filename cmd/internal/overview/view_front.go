@@ -96,8 +96,10 @@ func (o *Overview) front(l *frontLook) frontView {
 	v.problem("The limits", l.gate.err)
 	v.problem("The queues", l.queues.err)
 	v.problem("Redis’ memory, and the workers", l.server.err)
+	rates, waits := l.detailed()
 	v.Older = olderWords(l.now, []part{
-		{"runs", l.runs.at}, {"held portals", l.held.at}, {"limits", l.gate.at}, {"queues", l.queues.at}, {"Redis’ memory and the workers", l.server.at},
+		{"runs", l.runs.at}, {"how fast they are", rates}, {"what their rows wait for", waits}, {"held portals", l.held.at}, {"limits", l.gate.at},
+		{"queues", l.queues.at}, {"Redis’ memory and the workers", l.server.at},
 	})
 	v.Unknown.Runs, v.Unknown.Limits, v.Unknown.Queues = l.runs.err != nil, l.gate.err != nil, l.queues.err != nil
 	v.addRuns(l)
@@ -107,6 +109,20 @@ func (o *Overview) front(l *frontLook) frontView {
 	v.addFacts(l)
 	v.Verdict = judge(l)
 	return v
+}
+
+// detailed is of when the oldest details of runs are, and the oldest of what these
+// are made of.
+func (l *frontLook) detailed() (rates, waits time.Time) {
+	for _, d := range l.details {
+		if rates.IsZero() || d.at.Before(rates) {
+			rates = d.at
+		}
+		if at := d.value.asOf; !at.IsZero() && (waits.IsZero() || at.Before(waits)) {
+			waits = at
+		}
+	}
+	return rates, waits
 }
 
 func (o *Overview) frame(title string, now time.Time) frame {

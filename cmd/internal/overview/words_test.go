@@ -300,3 +300,13 @@ func TestOldPartsAreNamed(t *testing.T) {
 	same(t, "old", olderWords(noon, []part{{"runs", noon.Add(-20 * time.Second)}, {"limits", noon}, {"queues", noon.Add(-9 * time.Second)}}),
 		"Older, as Redis was slow to tell: runs of 11:59:40 UTC, queues of 11:59:51 UTC.")
 }
+
+// The costliest parts are among those whose age is said.
+func TestOldDetailsAreNamed(t *testing.T) {
+	l := &frontLook{now: noon, details: map[string]answer[detail]{
+		"a": {at: noon.Add(-15 * time.Second), value: detail{asOf: noon.Add(-30 * time.Second)}},
+		"b": {at: noon, value: detail{}},
+	}}
+	o := &Overview{}
+	same(t, "old", o.front(l).Older, "Older, as Redis was slow to tell: how fast they are of 11:59:45 MSK, what their rows wait for of 11:59:30 MSK.")
+}
