@@ -159,13 +159,31 @@ func checkWorkerService(t *testing.T, w types.ServiceConfig) {
 	if w.DependsOn["redis"].Condition != "service_healthy" {
 		t.Error("it does not wait for Redis")
 	}
-	for name := range envFile(t, true, deploy, ".env.example") {
-		if _, ok := variables(t)[name]; ok {
-			if _, ok := w.Environment[name]; !ok {
-				// A variable of .env that is not set is not in the environment: look at the text.
-				if !regexp.MustCompile(`(?m)^      ` + name + `:|^  ` + name + `:`).MatchString(read(t, deploy, "compose.yaml")) {
-					t.Errorf(".env.example has %s, which compose.yaml does not pass on", name)
-				}
+}
+
+// Every setting that .env has reaches the workers and the commands, but for those that
+// are none of theirs; and .env.example offers it.
+func TestSettingsReachServices(t *testing.T) {
+	env := written(t)
+	// compose.yaml makes the first itself, and the other two fit its ports and stop_grace_period.
+	made := []string{"REDIS_URL", "HTTP_ADDR", "SHUTDOWN_TIMEOUT"}
+	served := []string{"DASHBOARD_USER", "DASHBOARD_PASSWORD", "INSTALL_ADDR", "BOTS_FILE"}
+	offered := envFile(t, true, deploy, ".env.example")
+	for name := range variables(t) {
+		if _, ok := offered[name]; !ok && !slices.Contains(made, name) {
+			t.Errorf(".env.example has no %s", name)
+		}
+		env[name] = "as set for " + name
+	}
+	p, err := load(t, env, "*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for service, without := range map[string][]string{"worker": made, "enqueue": slices.Concat(made, served)} {
+		for name := range variables(t) {
+			value := p.Services[service].Environment[name]
+			if passed := value != nil && *value == env[name]; passed == slices.Contains(without, name) {
+				t.Errorf("%s gets the %s of .env: %v", service, name, passed)
 			}
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -311,6 +312,7 @@ func TestExamples(t *testing.T) {
 			t.Errorf("the Job has %s in plain sight", e.Name)
 		}
 	}
+	checkJobsSettings(t, job)
 	if slices.Contains(c.Command, "--run") || job.Spec.BackoffLimit == nil || *job.Spec.BackoffLimit != 0 {
 		t.Error("the Job wants a run that does not exist yet, or is tried again, and makes a second run of the same rows")
 	}
@@ -335,6 +337,32 @@ func TestExamples(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "users.acl", "user default on >secret ~* &* +@all\n")
 	checkRedisConfig(t, strings.ReplaceAll(text, "/etc/redis-acl", dir))
+}
+
+// checkJobsSettings checks that a Job gets what the workers have: all settings, from the
+// ConfigMap that its first lines lead to, and the secrets that a producer needs.
+func checkJobsSettings(t *testing.T, job *batch.Job) {
+	t.Helper()
+	worker := the[*apps.Deployment](t, built(t, "base"), "botfleet-worker").Spec.Template.Spec.Containers[0]
+	c := job.Spec.Template.Spec.Containers[0]
+	if len(c.EnvFrom) != 1 || c.EnvFrom[0].ConfigMapRef == nil || len(worker.EnvFrom) != 1 {
+		t.Fatalf("the Job gets %v, the workers %v", c.EnvFrom, worker.EnvFrom)
+	}
+	text := read(t, deploy, "kubernetes/examples/submit-job.yaml")
+	for _, want := range []string{
+		"get deployment botfleet-worker -o 'jsonpath={.spec.template.spec.containers[0].envFrom[0].configMapRef.name}'",
+		"s/" + c.EnvFrom[0].ConfigMapRef.Name + "/$settings/",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the Job does not say %s", want)
+		}
+	}
+	for _, e := range worker.Env {
+		given := slices.ContainsFunc(c.Env, func(o core.EnvVar) bool { return reflect.DeepEqual(o, e) })
+		if given == strings.HasPrefix(e.Name, "DASHBOARD_") {
+			t.Errorf("the Job gets %s as the workers do: %v", e.Name, given)
+		}
+	}
 }
 
 // redisConfig is the name of the ConfigMap that the trial's Redis mounts.

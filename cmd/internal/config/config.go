@@ -39,8 +39,8 @@ type Config struct {
 	MaxRPS         float64       `env:"MAX_RPS" envDefault:"0" help:"most requests a second of this process to all portals; 0 = no limit"`
 	RequestTimeout time.Duration `env:"REQUEST_TIMEOUT" envDefault:"65s" help:"longest that one request may take"`
 	MaxAttempts    int           `env:"MAX_ATTEMPTS" envDefault:"8" help:"calls that a row may cost before it is dead"`
-	HoldTTL        time.Duration `env:"HOLD_TTL" envDefault:"24h" help:"how long rows wait for a held portal before they are dead (enqueue run: 0)"`
-	ResultTTL      time.Duration `env:"RESULT_TTL" envDefault:"168h" help:"how long a run and its results are kept after its end"`
+	HoldTTL        time.Duration `env:"HOLD_TTL" envDefault:"24h" help:"how long rows wait for a portal that is held, silent or without a token before they are dead (enqueue run: 0)"`
+	ResultTTL      time.Duration `env:"RESULT_TTL" envDefault:"168h" help:"how long a run, its results and its tasks are kept after the end: the same for workers and producers"`
 	Shutdown       time.Duration `env:"SHUTDOWN_TIMEOUT" envDefault:"75s" help:"longest that a worker takes to stop"`
 	HTTPAddr       string        `env:"HTTP_ADDR" envDefault:"127.0.0.1:8080" help:"where the worker serves its pages: / (runs and portals), /dashboard/ (the queue), /healthz, /readyz and /metrics"`
 	DashboardUser  string        `env:"DASHBOARD_USER" help:"who may open / and /dashboard/; needed where HTTP_ADDR is not a loopback address"`
