@@ -78,7 +78,7 @@ func checkGrace(t *testing.T, where string, grace, shutdown time.Duration) {
 	}
 }
 
-// envFile reads the lines NAME=value of a file; with commented, also those that a # switches off.
+// envFile reads the lines NAME=value or NAME='value' of a file; with commented, also those that a # switches off.
 func envFile(t *testing.T, commented bool, path ...string) map[string]string {
 	t.Helper()
 	set := map[string]string{}
@@ -88,7 +88,7 @@ func envFile(t *testing.T, commented bool, path ...string) map[string]string {
 		}
 		name, value, ok := strings.Cut(strings.TrimSpace(line), "=")
 		if ok && regexp.MustCompile(`^[A-Z_]+$`).MatchString(name) {
-			set[name] = value
+			set[name] = strings.Trim(value, "'")
 		}
 	}
 	return set
