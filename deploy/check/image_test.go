@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io/fs"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -17,6 +18,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -47,6 +49,7 @@ func TestContents(t *testing.T) {
 			t.Errorf("/%s has %d bytes, at most %d are expected", path, info.Size(), may[path])
 		}
 		delete(may, path)
+		checkSizeInReadme(t, path, info.Size())
 		return nil
 	})
 	if err != nil || len(may) > 0 {
@@ -61,6 +64,23 @@ func TestContents(t *testing.T) {
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM([]byte(read(t, root, "etc/ssl/certs/ca-certificates.crt"))) {
 		t.Error("no certificates of authorities")
+	}
+}
+
+// checkSizeInReadme checks the size that the README gives a program, in whole MB: one more
+// or less is no reason to change it.
+func checkSizeInReadme(t *testing.T, path string, size int64) {
+	t.Helper()
+	if !strings.HasPrefix(path, "usr/local/bin/") {
+		return
+	}
+	m := regexp.MustCompile("(?m)^\\| `/" + path + "` \\| (\\d+) MB \\|$").FindStringSubmatch(read(t, top, "README.md"))
+	if m == nil {
+		t.Errorf("README.md gives /%s no size in MB", path)
+		return
+	}
+	if said, _ := strconv.ParseFloat(m[1], 64); math.Abs(said-float64(size)/1e6) > 1.5 {
+		t.Errorf("README.md gives /%s %s MB; it has %d bytes", path, m[1], size)
 	}
 }
 
