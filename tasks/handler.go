@@ -15,6 +15,7 @@ import (
 
 	"botfleet/bitrix"
 	"botfleet/bitrix/portals"
+	"botfleet/ratelimit"
 	"botfleet/tasks/dispatch"
 	"botfleet/tasks/runs"
 )
@@ -50,11 +51,24 @@ type Handler struct {
 	sealed   sealedRows
 }
 
-// Meter hears of the outcomes that a handler has recorded. It is called from
-// many goroutines and must neither block nor keep or change what it is given.
+// Meter hears of the outcomes that a handler has recorded, and of the rows that it
+// has handed back. It is called from many goroutines and must neither block nor
+// keep or change what it is given.
 type Meter interface {
 	Outcome(o *runs.Outcome)
+	// Deferred tells of rows that were handed back without an attempt and that the
+	// dispatcher does not tell of: it had none of them, or called for them. One
+	// meter can be both's.
+	Deferred(why ratelimit.Reason, rows int)
 }
+
+// Reasons to hand rows back that a handler has beside the dispatcher's.
+const (
+	// Sealed: the credentials of the row's portal do not open.
+	Sealed ratelimit.Reason = "sealed"
+	// RedisTrouble: Redis did not do what it was asked.
+	RedisTrouble ratelimit.Reason = "redis"
+)
 
 // ProcessTask registers the task's bot. Its errors are for asynq: one that
 // [IsFailure] denies puts the task back without an attempt spent, and one that
@@ -161,6 +175,7 @@ func (h *Handler) work(ctx context.Context, run string, row runs.Row, retried in
 		return dead(string(bitrix.Blocked), CodeUnknownPortal, "the portal has been removed"), nil
 	}
 	if errors.Is(err, portals.ErrSealed) {
+		h.deferred(Sealed)
 		now := h.Now()
 		return later(now.Add(h.sealed.wait(now, draw())), err.Error()), nil
 	}
@@ -195,7 +210,18 @@ func (h *Handler) work(ctx context.Context, run string, row runs.Row, retried in
 	if wish == runs.Fail {
 		r = unwanted(r)
 	}
-	return h.Policy.judge(r, retried+1, h.Now(), draw()), nil
+	v := h.Policy.judge(r, retried+1, h.Now(), draw())
+	if v.Later != nil && !v.Later.Attempt && r.Deferred == nil {
+		h.deferred(ratelimit.Held) // by this row's own call
+	}
+	return v, nil
+}
+
+// deferred tells the meter of one row that is handed back.
+func (h *Handler) deferred(why ratelimit.Reason) {
+	if h.Meter != nil {
+		h.Meter.Deferred(why, 1)
+	}
 }
 
 // carryOut records a verdict in the run and then tells asynq. The order
@@ -225,9 +251,6 @@ func (h *Handler) carryOut(ctx context.Context, t *asynq.Task, run string, row r
 	gone, err := h.record(ctx, run, row.Gen, o)
 	if err != nil {
 		return h.redisTrouble(err)
-	}
-	if h.Meter != nil {
-		h.Meter.Outcome(&o)
 	}
 	h.tell(ctx, run, &o, gone)
 	if v.Dead != nil {
@@ -261,6 +284,9 @@ func (h *Handler) record(ctx context.Context, run string, gen int, o runs.Outcom
 
 // tell tells those who watch of an outcome. gone is why the run does not keep it.
 func (h *Handler) tell(ctx context.Context, run string, o *runs.Outcome, gone error) {
+	if h.Meter != nil {
+		h.Meter.Outcome(o)
+	}
 	if h.Tracer != nil {
 		h.Tracer.Outcome(ctx, o)
 	}
@@ -311,5 +337,6 @@ func (h *Handler) acknowledge(ctx context.Context, t *asynq.Task, botID int64) e
 const troubleWait = 5 * time.Second
 
 func (h *Handler) redisTrouble(err error) error {
+	h.deferred(RedisTrouble)
 	return &Later{Until: h.Now().Add(troubleWait), Reason: "waits for Redis: " + err.Error()}
 }

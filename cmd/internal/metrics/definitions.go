@@ -40,7 +40,7 @@ var (
 
 	rowsRegistered = counter("botfleet_rows_registered_total", "Rows whose bot stands on its portal, by how it came there.", "how")
 	rowsDead       = counter("botfleet_rows_dead_total", "Rows given up, by class and code of their error.", "class", "code")
-	rowsDeferred   = counter("botfleet_rows_deferred_total", "Times that a row was handed back to wait, by what it waits for.", "reason")
+	rowsDeferred   = counter("botfleet_rows_deferred_total", "Times that a row was handed back without an attempt spent, by what it waits for; sealed: credentials that do not open.", "reason")
 	rowWait        = histogram("botfleet_row_wait_seconds", "How long a row waited in the worker for its request.")
 	rowCompletion  = histogram("botfleet_row_completion_seconds", "From a row's being queued to its outcome.")
 

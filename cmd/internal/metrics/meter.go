@@ -46,6 +46,7 @@ var (
 		ratelimit.Rate: "rate", ratelimit.InFlight: "in_flight", ratelimit.Budget: "operating", ratelimit.Silent: "silent",
 		ratelimit.Refused: "refused", ratelimit.Marked: "sending", ratelimit.Held: "held", ratelimit.Egress: "egress",
 		dispatch.ShuttingDown: "shutdown", dispatch.SignIn: "sign_in",
+		tasks.Sealed: "sealed", tasks.RedisTrouble: "redis",
 	}
 	hows = labels[string]{
 		runs.HowCreated: "created", runs.HowRecovered: "recovered", runs.HowUpdated: "updated", runs.HowSkipped: "skipped",
@@ -131,7 +132,7 @@ func (m *Metrics) Request(method string, rows int, outcome ratelimit.Outcome, to
 // Waited implements [dispatch.Meter].
 func (m *Metrics) Waited(d time.Duration) { m.counts.wait.WithLabelValues().Observe(d.Seconds()) }
 
-// Deferred implements [dispatch.Meter].
+// Deferred implements [dispatch.Meter] and [tasks.Meter].
 func (m *Metrics) Deferred(why ratelimit.Reason, rows int) {
 	m.counts.deferred.WithLabelValues(reasons.of(why)).Add(float64(rows))
 }

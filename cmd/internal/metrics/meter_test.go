@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"botfleet/ratelimit"
+	"botfleet/tasks"
 	"botfleet/tasks/dispatch"
 	"botfleet/tasks/runs"
 )
@@ -26,6 +27,7 @@ func TestWhatHappensIsCounted(t *testing.T) {
 	m.Deferred(ratelimit.Budget, 7)
 	m.Deferred(ratelimit.InFlight, 2)
 	m.Deferred(dispatch.ShuttingDown, 1)
+	m.Deferred(tasks.Sealed, 5)
 	m.Deferred("something new", 3)
 	says(t, scrape(t, m),
 		`botfleet_build_info{version="1.2.3"} 1`,
@@ -44,6 +46,8 @@ func TestWhatHappensIsCounted(t *testing.T) {
 		`botfleet_rows_deferred_total{reason="operating"} 7`,
 		`botfleet_rows_deferred_total{reason="in_flight"} 2`,
 		`botfleet_rows_deferred_total{reason="shutdown"} 1`,
+		`botfleet_rows_deferred_total{reason="sealed"} 5`,
+		`botfleet_rows_deferred_total{reason="redis"} 0`,
 		`botfleet_rows_deferred_total{reason="other"} 3`,
 		`botfleet_rows_deferred_total{reason="held"} 0`,
 	)
