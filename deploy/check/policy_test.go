@@ -268,6 +268,28 @@ func TestScaling(t *testing.T) {
 	}
 }
 
+// TestInstallationsAreApart makes an overlay of one's own for another namespace: in one
+// Prometheus, the alerts tell the two apart by job, and KEDA by namespace.
+func TestInstallationsAreApart(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(filepath.Join(deploy, "kubernetes"))); err != nil {
+		t.Fatal(err)
+	}
+	overlay := filepath.Join(dir, "overlays/example/kustomization.yaml")
+	write(t, filepath.Dir(overlay), filepath.Base(overlay), strings.Replace(read(t, overlay), "namespace: botfleet\n", "namespace: staging\n", 1))
+	all := builtIn(t, filepath.Dir(overlay))
+	query := the[*scaledObject](t, all, "botfleet-worker").Spec.Triggers[0].Metadata.Query
+	if query != `max(botfleet_runs_rows_waiting{namespace="staging"})` {
+		t.Errorf("scales by %s", query)
+	}
+	m := the[*podMonitor](t, all, "botfleet-worker").Spec
+	r := m.PodMetricsEndpoints[0].Relabelings
+	if m.JobLabel != "" || len(r) != 1 || r[0].TargetLabel != "job" || r[0].Replacement != "botfleet-$1" ||
+		!slices.Equal(r[0].SourceLabels, []string{"__meta_kubernetes_namespace"}) {
+		t.Errorf("%+v", m)
+	}
+}
+
 var update = flag.Bool("update", false, "write the PrometheusRule anew")
 
 // The PrometheusRule has the alerts of deploy/prometheus.
