@@ -38,6 +38,14 @@ const (
 	OutcomeUnreadable  = "unreadable"  // the task is no event
 )
 
+// Outcomes are all that a [Meter] may hear of an event.
+func Outcomes() []string {
+	return []string{
+		OutcomeKept, OutcomeIgnored, OutcomeMalformed, OutcomeBusy, OutcomeFull, OutcomeUnkept, OutcomeInstalled,
+		OutcomeHeld, OutcomeUninstalled, OutcomeRefused, OutcomePutOff, OutcomeGivenUp, OutcomeUnreadable,
+	}
+}
+
 // label is the event's name for people and metrics.
 func (e *event) label() string { return labelOf(e.name) }
 

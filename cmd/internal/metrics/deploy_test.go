@@ -161,6 +161,28 @@ func TestTheDashboardAsksForWhatThereIs(t *testing.T) {
 	}
 }
 
+// TestSeriesThatBeginLateAreSeen looks at what is asked of the dead rows: a code's
+// series begins with the first row that dies of it, perhaps of thousands at once,
+// which increase() and rate() take for none.
+func TestSeriesThatBeginLateAreSeen(t *testing.T) {
+	const counter = "botfleet_rows_dead_total"
+	n := 0
+	for _, p := range readDashboard(t) {
+		for _, target := range p.Targets {
+			if !strings.Contains(target.Expr, counter) {
+				continue
+			}
+			n++
+			if !regexp.MustCompile(counter + `\{[^}]*\} unless last_over_time\(` + counter).MatchString(target.Expr) {
+				t.Errorf("panel %q does not see a series that begins: %s", p.Title, target.Expr)
+			}
+		}
+	}
+	if n == 0 {
+		t.Error("no panel shows the dead rows")
+	}
+}
+
 // TestTheAlertsAskForWhatThereIs reads the rules as text: promtool reads them
 // as what they are.
 func TestTheAlertsAskForWhatThereIs(t *testing.T) {

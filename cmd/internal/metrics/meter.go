@@ -96,8 +96,11 @@ func newCounts() counts {
 	for _, kind := range sweep.Kinds() {
 		c.mended.WithLabelValues(kind)
 	}
-	c.installs.WithLabelValues(onboard.InstallEvent, onboard.OutcomeInstalled)
-	c.installs.WithLabelValues(onboard.UninstallEvent, onboard.OutcomeUninstalled)
+	for _, outcome := range onboard.Outcomes() {
+		for _, event := range []string{onboard.InstallEvent, onboard.UninstallEvent, onboard.OtherEvent} {
+			c.installs.WithLabelValues(event, outcomeLabel(outcome))
+		}
+	}
 	c.completion.WithLabelValues()
 	for _, how := range hows {
 		c.registered.WithLabelValues(how)
@@ -145,8 +148,10 @@ func (m *Metrics) Moved() { m.counts.moves.WithLabelValues().Inc() }
 
 // Event implements [onboard.Meter].
 func (m *Metrics) Event(event, outcome string) {
-	m.counts.installs.WithLabelValues(event, strings.ReplaceAll(outcome, " ", "_")).Inc()
+	m.counts.installs.WithLabelValues(event, outcomeLabel(outcome)).Inc()
 }
+
+func outcomeLabel(outcome string) string { return strings.ReplaceAll(outcome, " ", "_") }
 
 // Mended implements [sweep.Meter].
 func (m *Metrics) Mended(kind string, n int) { m.counts.mended.WithLabelValues(kind).Add(float64(n)) }

@@ -14,6 +14,7 @@ import (
 	"botfleet/ratelimit"
 	"botfleet/tasks"
 	"botfleet/tasks/dispatch"
+	"botfleet/tasks/onboard"
 	"botfleet/tasks/runs"
 )
 
@@ -51,6 +52,21 @@ func TestWhatHappensIsCounted(t *testing.T) {
 		`botfleet_rows_deferred_total{reason="other"} 3`,
 		`botfleet_rows_deferred_total{reason="held"} 0`,
 	)
+}
+
+// TestInstallsAreThereFromTheStart has a series for whatever may come of an event,
+// so that the first one is an increase.
+func TestInstallsAreThereFromTheStart(t *testing.T) {
+	m := made(t, Sources{})
+	before := testutil.CollectAndCount(m.counts.installs)
+	says(t, scrape(t, m), `botfleet_installs_total{event="install",outcome="refused"} 0`,
+		`botfleet_installs_total{event="uninstall",outcome="put_off"} 0`, `botfleet_installs_total{event="other",outcome="malformed"} 0`)
+	for _, outcome := range onboard.Outcomes() {
+		m.Event(onboard.InstallEvent, outcome)
+	}
+	if after := testutil.CollectAndCount(m.counts.installs); after != before || after != 3*len(onboard.Outcomes()) {
+		t.Errorf("%d series, and then %d", before, after)
+	}
 }
 
 func TestOutcomesAreCounted(t *testing.T) {
