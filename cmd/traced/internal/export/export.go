@@ -37,9 +37,9 @@ func As(service string) engine.Tracing {
 		if err != nil {
 			return nil, nil, err
 		}
-		to, err := otlptracehttp.New(ctx)
+		to, err := otlptracehttp.New(ctx, s.options()...)
 		if err != nil {
-			return nil, nil, fmt.Errorf("OTEL_EXPORTER_OTLP_…: %s", reason(err))
+			return nil, nil, fmt.Errorf("make ready to send traces: %w", err)
 		}
 		watched := &exporter{next: to, log: log}
 		p := sdktrace.NewTracerProvider(sdktrace.WithResource(res), sdktrace.WithSampler(tracing.Sampler(s.sampler)), sdktrace.WithBatcher(watched))
@@ -51,6 +51,14 @@ func As(service string) engine.Tracing {
 		}
 		return tracing.New(p, tracing.Options{}), end, nil
 	}
+}
+
+// options are what the library does not read in the variables as the standard has it.
+func (s settings) options() []otlptracehttp.Option {
+	if s.bare {
+		return []otlptracehttp.Option{otlptracehttp.WithInsecure()}
+	}
+	return nil
 }
 
 // describe is what all spans of the process have in common. It takes nothing
@@ -69,11 +77,14 @@ func describe(ctx context.Context, service string) (*resource.Resource, error) {
 }
 
 // lookup is the last value of a variable, without the blanks around it.
-func lookup(environ []string, name string) string {
+func lookup(environ []string, name string) string { return strings.TrimSpace(last(environ, name)) }
+
+// last is the last value of a variable as it is.
+func last(environ []string, name string) string {
 	value := ""
 	for _, v := range environ {
 		if rest, ok := strings.CutPrefix(v, name+"="); ok {
-			value = strings.TrimSpace(rest)
+			value = rest
 		}
 	}
 	return value

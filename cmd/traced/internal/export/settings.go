@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -15,6 +16,7 @@ import (
 
 type settings struct {
 	off     bool
+	bare    bool // the collector is where the standard looks for it
 	sampler sdktrace.Sampler
 }
 
@@ -22,6 +24,9 @@ type settings struct {
 // value that may be a credential.
 func read(environ []string) (settings, error) {
 	get := func(name string) string { return lookup(environ, name) }
+	if err := checkBool("OTEL_SDK_DISABLED", get("OTEL_SDK_DISABLED")); err != nil {
+		return settings{}, err
+	}
 	if strings.EqualFold(get("OTEL_SDK_DISABLED"), "true") {
 		return settings{off: true}, nil
 	}
@@ -42,8 +47,9 @@ func read(environ []string) (settings, error) {
 	for _, name := range []string{"OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"} {
 		bad = append(bad, checkHeaders(name, get(name)))
 	}
+	bad = append(bad, checkTransport(get, forAll), checkTransport(get, forTraces), checkNumbers(environ))
 	s, err := sampler(get("OTEL_TRACES_SAMPLER"), get("OTEL_TRACES_SAMPLER_ARG"))
-	return settings{sampler: s}, errors.Join(append(bad, err)...)
+	return settings{bare: bare(get), sampler: s}, errors.Join(append(bad, err)...)
 }
 
 func checkProtocol(name, value string) error {
@@ -70,13 +76,16 @@ func checkEndpoint(name, value string) error {
 	return nil
 }
 
+// headerName is what the library takes for a header's name.
+var headerName = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")
+
 func checkHeaders(name, value string) error {
 	if value == "" {
 		return nil
 	}
 	for pair := range strings.SplitSeq(value, ",") {
 		key, rest, ok := strings.Cut(pair, "=")
-		if _, err := url.PathUnescape(rest); !ok || strings.TrimSpace(key) == "" || err != nil {
+		if _, err := url.PathUnescape(rest); !ok || !headerName.MatchString(strings.TrimSpace(key)) || err != nil {
 			return fmt.Errorf("%s: needed are pairs like name=value,name=value, with %%20 for a blank", name)
 		}
 	}
