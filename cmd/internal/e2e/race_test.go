@@ -10,7 +10,7 @@ const withRace = true
 // with fewer portals and rows, and fewer tests at a time.
 const (
 	atOnce     = "9"
-	bigPortals = 250
+	bigPortals = 125
 	manyRows   = 60
 	// compareTimes: two seconds of minutes cannot be told, and nothing about it
 	// would be a race.
