@@ -18,21 +18,21 @@ var cancelPendingLua string
 
 var cancelPendingScript = redis.NewScript(cancelPendingLua)
 
-// pendingPage deletes the tasks of the run among some pending ones, ends their
-// rows, and returns how many tasks it deleted.
-func (x *cancelling) pendingPage(ctx context.Context, queue string, at int64, ids []string) (int, error) {
+// pendingPage deletes the tasks of the run among some of a page of pending ones,
+// which began left tasks before the end of the list, and ends their rows.
+func (x *cancelling) pendingPage(ctx context.Context, queue string, left int64, ids []string) error {
 	if err := context.Cause(ctx); err != nil || len(ids) == 0 {
-		return 0, err
+		return err
 	}
 	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), cancelWithin)
 	defer done()
-	keys, args := []string{queuePrefix(queue) + "pending"}, []any{at, x.mark(0)}
+	keys, args := []string{queuePrefix(queue) + "pending"}, []any{left, cancelPage, x.mark(0)}
 	for _, id := range ids {
 		keys, args = append(keys, queuePrefix(queue)+"t:"+id), append(args, id)
 	}
 	messages, err := cancelPendingScript.Run(ctx, x.Redis, keys, args...).StringSlice()
 	if err != nil {
-		return 0, err
+		return err
 	}
 	var ends []runs.End
 	codes := map[string][]string{}
@@ -48,16 +48,11 @@ func (x *cancelling) pendingPage(ctx context.Context, queue string, at int64, id
 		codes[p.PortalID] = append(codes[p.PortalID], p.Code)
 		ends = append(ends, x.end(p.Row, m.id, m))
 	}
-	return len(messages), x.finish(ctx, ends, codes)
+	return x.finish(ctx, ends, codes)
 }
 
 // chunk ends the rows of one hash, and returns how many are being worked on.
 func (x *cancelling) chunk(ctx context.Context, first int) (busy int, err error) {
-	if err := context.Cause(ctx); err != nil {
-		return 0, err
-	}
-	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), cancelWithin)
-	defer done()
 	waiting, err := x.Runs.WaitingIn(ctx, x.what.Run, first)
 	if err != nil {
 		return 0, err
@@ -74,11 +69,16 @@ func (x *cancelling) chunk(ctx context.Context, first int) (busy int, err error)
 		byQueue[queue] = append(byQueue[queue], row)
 	}
 	for queue, rows := range byQueue {
-		n, err := x.rowsOf(ctx, queue, rows)
-		if err != nil {
-			return 0, err
+		for len(rows) > 0 {
+			if err := context.Cause(ctx); err != nil {
+				return 0, err
+			}
+			did, n, err := x.rowsOf(ctx, queue, rows)
+			if err != nil {
+				return 0, err
+			}
+			rows, busy = rows[did:], busy+n
 		}
-		busy += n
 	}
 	return busy, nil
 }
@@ -88,28 +88,35 @@ var cancelTasksLua string
 
 var cancelTasksScript = redis.NewScript(cancelTasksLua)
 
-// rowsOf deletes the tasks of rows from their queue and ends the rows, but for
-// those that are being worked on, which it counts.
-func (x *cancelling) rowsOf(ctx context.Context, queue string, rows []runs.WaitingRow) (busy int, err error) {
+// rowsOf deletes the tasks of the first of some rows from their queue and ends the
+// rows, but for those that are being worked on, which it counts. It returns how many
+// rows it has done, at least one: to search for more would keep Redis too long.
+func (x *cancelling) rowsOf(ctx context.Context, queue string, rows []runs.WaitingRow) (did, busy int, err error) {
+	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), cancelWithin)
+	defer done()
 	if queue == "" { // the portal was removed: a handler would call nobody
 		ends := make([]runs.End, len(rows))
 		for i, row := range rows {
 			ends[i] = x.end(row.Number, row.Ident, message{})
 		}
-		return 0, x.finish(ctx, ends, nil)
+		return len(rows), 0, x.finish(ctx, ends, nil)
 	}
 	prefix := queuePrefix(queue)
-	keys, args := []string{prefix + "pending", prefix + "scheduled", prefix + "retry", prefix + "archived"}, make([]any, 0, 2*len(rows))
+	keys, args := []string{prefix + "pending", prefix + "scheduled", prefix + "retry", prefix + "archived"}, append(make([]any, 0, 1+2*len(rows)), cancelSearch)
 	for _, row := range rows {
 		keys, args = append(keys, prefix+"t:"+row.Ident), append(args, row.Ident, x.mark(row.Number))
 	}
 	answers, err := cancelTasksScript.Run(ctx, x.Redis, keys, args...).StringSlice()
-	if err != nil || len(answers) != 2*len(rows) {
-		return 0, fmt.Errorf("delete tasks of queue %s: %w", queue, err)
+	did = len(answers) / 2
+	if err == nil && (did < 1 || did > len(rows)) {
+		err = fmt.Errorf("%d answers for %d rows", did, len(rows))
+	}
+	if err != nil {
+		return 0, 0, fmt.Errorf("delete tasks of queue %s: %w", queue, err)
 	}
 	var ends []runs.End
 	codes := map[string][]string{}
-	for i, row := range rows {
+	for i, row := range rows[:did] {
 		var m message
 		switch answers[2*i] {
 		case "busy":
@@ -126,7 +133,7 @@ func (x *cancelling) rowsOf(ctx context.Context, queue string, rows []runs.Waiti
 		}
 		ends = append(ends, x.end(row.Number, row.Ident, m))
 	}
-	return busy, x.finish(ctx, ends, codes)
+	return did, busy, x.finish(ctx, ends, codes)
 }
 
 // finish ends rows whose tasks are gone, and takes them out of their portals' lines.
