@@ -90,9 +90,8 @@ type rhythm struct {
 	archive time.Time
 	// left counts the passes in a row that left rows out.
 	left int
-	// once more after the pass that a new server brings: writes meant for the one
-	// before it are repeated for half a minute.
-	again bool
+
+	newcomers newcomers
 }
 
 // due returns what is to be done now, or nil.
@@ -110,14 +109,14 @@ func (r *rhythm) due(ctx context.Context) (part, error) {
 		return nil, fmt.Errorf("look for a hint: %w", err)
 	}
 	r.hint = r.hint || err == nil
-	replaced, err := r.replaced(ctx)
+	met, err := r.newcomers.meet(ctx, r.Sweeper)
 	if err != nil {
 		return nil, err
 	}
-	if replaced {
+	if met {
 		r.log.InfoContext(ctx, "Redis has started anew, or another server has taken its place: all rows are looked at")
 	}
-	r.hint, r.again = r.hint || replaced, r.again || replaced
+	r.hint = r.hint || met
 	since := now.Sub(r.full)
 	switch {
 	case since >= r.every || since < 0 || r.hint && now.Sub(r.tried) >= r.quickly:
@@ -145,8 +144,9 @@ func (r *rhythm) everything(ctx context.Context, p *pass) error {
 	if err := r.redis.Set(ctx, lastKey, began.UnixMilli(), 0).Err(); err != nil {
 		return fmt.Errorf("note when the sweeper passed: %w", err)
 	}
-	r.hint, r.again = r.hint || r.again, false
-	return nil
+	again, err := r.newcomers.looked(ctx, r.Sweeper)
+	r.hint = r.hint || again
+	return err
 }
 
 // leftOut is what a pass that left rows out counts as when it began: it is made
