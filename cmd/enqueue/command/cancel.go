@@ -111,8 +111,7 @@ func (a *app) cancel(ctx context.Context, base *engine.Base, run string, f *canc
 	if err != nil {
 		return err
 	}
-	if waiting > 0 {
-		question := fmt.Sprintf("End %s of run %s (%s) as dead?", report.Counted(waiting, "waiting row"), run, report.Clean(info.Label))
+	if question := cancelQuestion(info, waiting); question != "" {
 		if err := a.confirm(ctx, question, f.yes); err != nil {
 			return err
 		}
@@ -134,6 +133,22 @@ func (a *app) cancel(ctx context.Context, base *engine.Base, run string, f *canc
 		return errors.Join(err, out.close())
 	}
 	return a.cancelled(ctx, base, run, ids, did, out)
+}
+
+// cancelQuestion is what is asked before; "" when there is nothing to end. Of an open
+// run what is added while it is watched ends too.
+func cancelQuestion(info runs.Info, waiting int) string {
+	run := fmt.Sprintf("run %s (%s)", info.ID, report.Clean(info.Label))
+	rows := report.Counted(waiting, "waiting row")
+	switch {
+	case info.Open && waiting == 0:
+		return fmt.Sprintf("No row of %s waits. End what its producer adds meanwhile as dead?", run)
+	case info.Open:
+		return fmt.Sprintf("End %s of %s, and what its producer adds meanwhile, as dead?", rows, run)
+	case waiting > 0:
+		return fmt.Sprintf("End %s of %s as dead?", rows, run)
+	}
+	return ""
 }
 
 // cancelWhat returns the ids of the portals named, and how many rows are to be

@@ -127,6 +127,28 @@ func TestCancellingAnOpenRunSaysSo(t *testing.T) {
 	})
 }
 
+// What a producer is about to add would end with nobody asked.
+func TestCancellingAnOpenRunAsks(t *testing.T) {
+	t.Parallel()
+	bothYards(t, func(t *testing.T, y *yard) {
+		run := y.submit(t, 2)
+		for id, question := range map[string]string{
+			run:     "End 2 waiting rows of run " + run + " (rows.jsonl), and what its producer adds meanwhile, as dead? Say so with --yes",
+			"begun": "No row of run begun (next.jsonl) waits. End what its producer adds meanwhile as dead? Say so with --yes",
+		} {
+			if err := y.runs.Open(t.Context(), id, runs.Begin{Label: "next.jsonl", Lease: time.Hour}); err != nil {
+				t.Fatal(err)
+			}
+			if out, errs := y.do(t, exitFailed, "cancel", id); out != "" || !strings.Contains(errs, question) {
+				t.Errorf("%s%s", out, errs)
+			}
+		}
+		if c := y.counts(t, run); c.Waiting != 2 {
+			t.Errorf("%+v", c)
+		}
+	})
+}
+
 // Whoever reads the exit status alone is not told that all is over while rows that
 // were meant wait, such as those of a producer that was done just after the walk.
 func TestRowsThatAreLeftAreTold(t *testing.T) {
