@@ -12,6 +12,7 @@ import (
 
 	"botfleet/bitrix"
 	"botfleet/bitrix/portals"
+	"botfleet/cmd/internal/config"
 	"botfleet/cmd/internal/redisconn"
 	"botfleet/cmd/internal/rowfile"
 	"botfleet/tasks/onboard"
@@ -31,6 +32,16 @@ type botsFile string
 // For implements [onboard.Bots].
 func (f botsFile) For(ctx context.Context) ([]bitrix.Bot, error) {
 	return rowfile.LoadBots(ctx, string(f))
+}
+
+// CheckInstalls finds what would keep [Worker.StartInstalls] from working: better
+// before a worker takes tasks than after it, or at the first install.
+func CheckInstalls(ctx context.Context, cfg config.Config) error {
+	if cfg.InstallAddr == "" || cfg.BotsFile == "" {
+		return nil
+	}
+	_, err := botsFile(cfg.BotsFile).For(ctx)
+	return err
 }
 
 // cacheAge is longer than workers believe what they have read of a portal.
@@ -54,12 +65,7 @@ func (w *Worker) StartInstalls(ctx context.Context, o WorkerOptions, meter onboa
 		Submitter: w.base.Client(w.cfg, w.cfg.ResultTTL, w.gate), Runs: w.base.Runs, Inspector: w.base.Inspector,
 	}
 	if w.cfg.BotsFile != "" {
-		bots := botsFile(w.cfg.BotsFile)
-		if _, err := bots.For(ctx); err != nil { // better said now than at the first install
-			i.close()
-			return nil, err
-		}
-		cfg.Bots = bots
+		cfg.Bots = botsFile(w.cfg.BotsFile)
 	}
 	if i.service, err = onboard.New(cfg); err == nil {
 		err = i.service.Start()

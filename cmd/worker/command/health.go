@@ -35,12 +35,8 @@ type health struct {
 // readyWait bounds a look whether Redis answers.
 const readyWait = 2 * time.Second
 
-// serveHealth begins to serve on addr.
-func serveHealth(addr string, p pages, log *slog.Logger) (*health, error) {
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
-		return nil, fmt.Errorf("HTTP_ADDR: %w", err)
-	}
+// serveHealth begins to serve an address.
+func serveHealth(l net.Listener, p pages, log *slog.Logger) *health {
 	h := &health{addr: l.Addr().String(), done: make(chan struct{})}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(rw http.ResponseWriter, _ *http.Request) { answer(rw, nil) })
@@ -69,7 +65,7 @@ func serveHealth(addr string, p pages, log *slog.Logger) (*health, error) {
 		defer close(h.done)
 		_ = h.server.Serve(l) // always ErrServerClosed, after close
 	}()
-	return h, nil
+	return h
 }
 
 // answer writes ok, or 503 and what is wrong.

@@ -4,7 +4,6 @@ package command
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -24,8 +23,8 @@ type installs struct {
 }
 
 // serveInstalls begins to take in installs, if there is an address for them.
-func serveInstalls(ctx context.Context, w *engine.Worker, m *metrics.Metrics, cfg config.Config, log *slog.Logger) (*installs, error) {
-	if cfg.InstallAddr == "" {
+func serveInstalls(ctx context.Context, l net.Listener, w *engine.Worker, m *metrics.Metrics, cfg config.Config, log *slog.Logger) (*installs, error) {
+	if l == nil {
 		if cfg.BotsFile != "" {
 			log.Warn("BOTS_FILE has no effect without INSTALL_ADDR")
 		}
@@ -34,13 +33,8 @@ func serveInstalls(ctx context.Context, w *engine.Worker, m *metrics.Metrics, cf
 	if cfg.ClientID == "" {
 		log.Warn("tokens of installed portals end after an hour: BITRIX_CLIENT_ID and BITRIX_CLIENT_SECRET are needed to refresh them")
 	}
-	l, err := net.Listen("tcp", cfg.InstallAddr)
-	if err != nil {
-		return nil, fmt.Errorf("INSTALL_ADDR: %w", err)
-	}
 	inner, err := w.StartInstalls(ctx, engine.WorkerOptions{Log: log, Version: version.String()}, m)
 	if err != nil {
-		_ = l.Close() // nobody has been served
 		return nil, err
 	}
 	i := &installs{inner: inner, done: make(chan struct{})}

@@ -128,52 +128,96 @@ func (o Options) work(cfg config.Config, environ []string, inMemory bool, signal
 		return quietly(ctx, err)
 	}
 	base.Tracer = tracer
-	w, measured, err := start(ctx, base, cfg, log)
+	r, err := start(ctx, base, cfg, log)
 	paused := started()
 	if err != nil {
 		_ = base.Close()
 		return quietly(ctx, err)
 	}
 	if paused {
-		w.Pause()
+		r.Pause()
 		log.Info("worker takes no tasks")
 	}
-	return live(ctx, base, w, measured, cfg, signals, log)
+	return r.live(ctx, signals)
+}
+
+// running is a worker that takes tasks, and what belongs to it.
+type running struct {
+	*engine.Worker
+
+	base     *engine.Base
+	cfg      config.Config
+	measured *metrics.Metrics
+	addrs    *listeners
+	log      *slog.Logger
+}
+
+// start starts the worker, once all that a wrong setting can keep from it is there.
+func start(ctx context.Context, base *engine.Base, cfg config.Config, log *slog.Logger) (*running, error) {
+	if err := engine.CheckInstalls(ctx, cfg); err != nil {
+		return nil, err
+	}
+	addrs, err := listen(cfg)
+	if err != nil {
+		return nil, err
+	}
+	m := metrics.New(metrics.Config{Version: version.String(), Log: log})
+	w, err := base.StartWorker(ctx, cfg, engine.WorkerOptions{Log: log, Meter: m, Version: version.String()})
+	if err != nil {
+		addrs.close()
+		return nil, err
+	}
+	return &running{Worker: w, base: base, cfg: cfg, measured: m, addrs: addrs, log: log}, nil
 }
 
 // live opens the doors of a worker that works, and ends it and all it has when it
 // is told to stop.
-func live(ctx context.Context, base *engine.Base, w *engine.Worker, measured *metrics.Metrics, cfg config.Config, signals <-chan os.Signal, log *slog.Logger) error {
-	door, people, err := openDoors(ctx, base, w, measured, cfg, log)
+func (r *running) live(ctx context.Context, signals <-chan os.Signal) error {
+	door, people, err := r.openDoors(ctx)
 	if err != nil {
-		w.Stop()
-		_ = base.Close()
-		measured.Close()
-		return quietly(ctx, err)
+		return quietly(ctx, r.giveUp(err, signals))
 	}
-	web := pages{ready: w.Ready, warnings: w.Warnings, metrics: measured.Handler(), sites: people}
-	err = serve(ctx, w, door, web, cfg, base.String(), signals, log)
+	err = r.serve(ctx, door, people, signals)
 	switch {
 	case errors.Is(err, errLate):
-		log.Warn("worker did not stop in time and ends all the same", "err", err)
+		r.log.Warn("worker did not stop in time and ends all the same", "err", err)
 		return nil
 	case errors.Is(err, errKilled): // asynq, at work then, would panic without its connections
 		return err
 	}
 	people.close()
-	_ = base.Close()
-	measured.Close()
+	_ = r.base.Close()
+	r.measured.Close()
 	return err
 }
 
+// giveUp stops a worker that takes tasks already and cannot open its doors. The
+// reason is logged before the stop, which may take its time, and not only returned.
+func (r *running) giveUp(why error, signals <-chan os.Signal) error {
+	r.log.Error("worker stops, as it cannot open its doors", "err", why, "within", r.cfg.Shutdown)
+	r.addrs.close()
+	if err := stopOrKill(r.Stop, signals, time.Time{}, r.cfg.Shutdown); err != nil {
+		return errors.Join(why, err)
+	}
+	_ = r.base.Close()
+	r.measured.Close()
+	return why
+}
+
 // openDoors opens what others come in by: portals that install the application,
-// and people.
-func openDoors(ctx context.Context, base *engine.Base, w *engine.Worker, m *metrics.Metrics, cfg config.Config, log *slog.Logger) (*installs, *sites, error) {
-	people, err := openSites(cfg, base, w, log)
+// and people, and what measures the worker.
+func (r *running) openDoors(ctx context.Context) (*installs, *sites, error) {
+	err := r.measured.Watch(metrics.Sources{
+		Gate: r.Gate(), Queues: r.base.Inspector, Runs: r.base.Runs, Portals: r.base.Registry, Redis: r.base.Redis,
+	})
 	if err != nil {
 		return nil, nil, err
 	}
-	door, err := serveInstalls(ctx, w, m, cfg, log)
+	people, err := openSites(r.cfg, r.base, r.Worker, r.log)
+	if err != nil {
+		return nil, nil, err
+	}
+	door, err := serveInstalls(ctx, r.addrs.installs, r.Worker, r.measured, r.cfg, r.log)
 	if err != nil {
 		people.close()
 		return nil, nil, err
@@ -181,45 +225,26 @@ func openDoors(ctx context.Context, base *engine.Base, w *engine.Worker, m *metr
 	return door, people, nil
 }
 
-// start starts the worker and what measures it.
-func start(ctx context.Context, base *engine.Base, cfg config.Config, log *slog.Logger) (*engine.Worker, *metrics.Metrics, error) {
-	m := metrics.New(metrics.Config{Version: version.String(), Log: log})
-	w, err := base.StartWorker(ctx, cfg, engine.WorkerOptions{Log: log, Meter: m, Version: version.String()})
-	if err != nil {
-		return nil, nil, err
-	}
-	err = m.Watch(metrics.Sources{Gate: w.Gate(), Queues: base.Inspector, Runs: base.Runs, Portals: base.Registry, Redis: base.Redis})
-	if err != nil {
-		w.Stop()
-		return nil, nil, err
-	}
-	return w, m, nil
-}
-
 // serve says that the worker lives until it is told to stop, and then stops it.
-func serve(ctx context.Context, w *engine.Worker, door *installs, web pages, cfg config.Config, redis string, signals <-chan os.Signal, log *slog.Logger) error {
-	health, err := serveHealth(cfg.HTTPAddr, web, log)
-	if err != nil {
-		door.stop() //nolint:contextcheck // it has a bound of its own
-		w.Stop()
-		return err
-	}
-	log.Info("worker started", "redis", redis, "http", health.addr, "concurrency", cfg.Concurrency)
-	web.sites.announce(health.addr, log)
+func (r *running) serve(ctx context.Context, door *installs, people *sites, signals <-chan os.Signal) error {
+	web := pages{ready: r.Ready, warnings: r.Warnings, metrics: r.measured.Handler(), sites: people}
+	health := serveHealth(r.addrs.people, web, r.log)
+	r.log.Info("worker started", "redis", r.base.String(), "http", health.addr, "concurrency", r.cfg.Concurrency)
+	people.announce(health.addr, r.log)
 	if ctx.Err() == nil { // not told to stop at the last moment of the start
-		wait(w, signals, log)
+		wait(r.Worker, signals, r.log)
 	}
 	health.stopping()
-	log.Info("worker stops", "within", cfg.Shutdown)
+	r.log.Info("worker stops", "within", r.cfg.Shutdown)
 	stopped := stopOrKill(func() {
 		var both sync.WaitGroup // side by side: SHUTDOWN_TIMEOUT is for both
 		both.Go(door.stop)
-		both.Go(w.Stop)
+		both.Go(r.Stop)
 		both.Wait()
-	}, signals, cfg.Shutdown)
+	}, signals, time.Now(), r.cfg.Shutdown)
 	health.close()
 	if stopped == nil {
-		log.Info("worker stopped")
+		r.log.Info("worker stopped")
 	}
 	return stopped
 }
@@ -284,9 +309,9 @@ var errKilled = errors.New("told to stop twice: tasks in work will be run again 
 var errLate = errors.New("Redis does not answer: tasks in work will be run again by another worker") //nolint:staticcheck // a name
 
 // stopOrKill stops the worker within a time; a second signal does not wait for it.
-func stopOrKill(stop func(), signals <-chan os.Signal, within time.Duration) error {
+// first is when the first one came; zero: the worker stops by itself.
+func stopOrKill(stop func(), signals <-chan os.Signal, first time.Time, within time.Duration) error {
 	stopped := make(chan struct{})
-	first := time.Now()
 	late := time.NewTimer(within)
 	defer late.Stop()
 	go func() {
@@ -300,7 +325,11 @@ func stopOrKill(stop func(), signals <-chan os.Signal, within time.Duration) err
 		case <-late.C:
 			return errLate
 		case s := <-signals:
-			if s != syscall.SIGTSTP && time.Since(first) > sameSignal {
+			switch {
+			case s == syscall.SIGTSTP:
+			case first.IsZero():
+				first = time.Now()
+			case time.Since(first) > sameSignal:
 				return errKilled
 			}
 		}

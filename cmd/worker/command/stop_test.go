@@ -17,13 +17,15 @@ func TestAStopThatHangs(t *testing.T) {
 	const within = time.Minute
 	for _, c := range []struct {
 		name  string
-		after time.Duration // of a second signal; 0: there is none
+		alone bool          // it stops by itself: no signal has told it to
+		after time.Duration // of a signal; 0: there is none
 		want  error
 		took  time.Duration
 	}{
-		{"alone", 0, errLate, within},
-		{"the same signal twice", sameSignal / 2, errLate, within},
-		{"a second signal", 10 * time.Second, errKilled, 10 * time.Second},
+		{"alone", false, 0, errLate, within},
+		{"the same signal twice", false, sameSignal / 2, errLate, within},
+		{"a second signal", false, 10 * time.Second, errKilled, 10 * time.Second},
+		{"by itself, with a first signal", true, 10 * time.Second, errLate, within},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -33,7 +35,11 @@ func TestAStopThatHangs(t *testing.T) {
 					time.AfterFunc(c.after, func() { signals <- syscall.SIGTERM })
 				}
 				began := time.Now()
-				err := stopOrKill(func() { <-hang }, signals, within)
+				first := began
+				if c.alone {
+					first = time.Time{}
+				}
+				err := stopOrKill(func() { <-hang }, signals, first, within)
 				if took := time.Since(began); !errors.Is(err, c.want) || took != c.took {
 					t.Errorf("%v after %v; want %v after %v", err, took, c.want, c.took)
 				}
