@@ -46,7 +46,8 @@ type Worker struct {
 
 	mu      sync.Mutex
 	servers map[string]*asynq.Server
-	paused  bool // for good: it ends with Stop only
+	resting []*asynq.Server // take nothing, and have not ended; see Rest
+	paused  bool            // for good: it ends with Stop only
 }
 
 // NewWorker returns a worker that has not started.
@@ -143,15 +144,19 @@ func (w *Worker) Pause() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.paused = true
-	// Side by side: each waits for the end of its look for tasks, and what was
-	// taken meanwhile is still sent.
+	w.stopTaking()
+	w.fetch.stop()
+	w.cfg.Dispatcher.Drain()
+}
+
+// stopTaking stops the servers' looks for tasks side by side: each waits for the
+// end of its look, and what was taken meanwhile is still sent.
+func (w *Worker) stopTaking() {
 	var all sync.WaitGroup
 	for _, s := range w.servers {
 		all.Go(s.Stop)
 	}
 	all.Wait()
-	w.fetch.stop()
-	w.cfg.Dispatcher.Drain()
 }
 
 // Stop ends the worker. First nothing more is taken and nothing more is sent:
@@ -162,14 +167,19 @@ func (w *Worker) Pause() {
 func (w *Worker) Stop() {
 	w.Pause()
 	w.mu.Lock()
-	servers := w.servers
-	w.servers = map[string]*asynq.Server{}
+	servers := slices.AppendSeq(w.resting, maps.Values(w.servers))
+	w.servers, w.resting = map[string]*asynq.Server{}, nil
 	w.mu.Unlock()
 
 	ctx, cancel := context.WithTimeout(context.Background(), w.cfg.ShutdownTimeout-w.lastPart())
 	defer cancel()
 	w.cfg.Dispatcher.Close(ctx)
 
+	shutDown(servers)
+}
+
+// shutDown ends servers side by side.
+func shutDown(servers []*asynq.Server) {
 	var all sync.WaitGroup
 	for _, s := range servers {
 		all.Go(s.Shutdown)

@@ -8,8 +8,8 @@ import (
 	"fmt"
 )
 
-// closedSample is at how many stored portals an import of new ones looks, to see
-// whether its keys are those of the others.
+// closedSample is at how many stored portals an import of new ones looks first, to
+// see whether its keys are those of the others.
 const closedSample = 100
 
 // ClosedError is returned by [Registry.Import] when the credentials that it finds
@@ -60,10 +60,14 @@ func (r *Registry) closed(ctx context.Context, plans []plan) error {
 	opening := *r
 	opening.open = true // also for those who read without secrets
 	o, err := opening.Opens(ctx, nil, closedSample)
-	if err != nil {
+	if err != nil || !o.None() {
 		return err
 	}
-	if sealed, ok := errors.AsType[*SealedError](o.Example); ok && len(o.Closed) == o.Looked {
+	// The sample may have missed the few that open, as after a lost key.
+	if id, err := opening.FindOpen(ctx); err != nil || id != "" {
+		return err
+	}
+	if sealed, ok := errors.AsType[*SealedError](o.Example); ok {
 		e.Example = sealed.Portal
 		return e
 	}

@@ -92,6 +92,33 @@ func TestImportOfNewPortalsUnderAStrayKey(t *testing.T) {
 	})
 }
 
+// Where few of many open, as after a repair of some, no lot decides.
+func TestImportOfNewPortalsWhereFewOpen(t *testing.T) {
+	onBoth(t, func(t *testing.T, client redis.UniversalClient) {
+		var all []portals.Entry
+		for i := range 1500 {
+			all = append(all, webhook(t, fmt.Sprintf("p%d.bitrix24.ru", i), "aaaaaaaaaaaaaaaa"))
+		}
+		mustImport(t, newRegistry(t, client), portals.Imported{Added: len(all)}, all...)
+		r := portals.New(client, mustKeys(t, portals.NewKey()), portals.Options{})
+		mustRepair(t, r, portals.Imported{Updated: 1}, all[0])
+		one := mustFind(t, r, "p0.bitrix24.ru")
+		if id, err := r.FindOpen(t.Context()); err != nil || id != one.ID {
+			t.Errorf("%q, %v, want %q", id, err, one.ID)
+		}
+		for i := range 5 {
+			fresh := webhook(t, fmt.Sprintf("fresh%d.bitrix24.ru", i), "s")
+			mustImport(t, r, portals.Imported{Added: 1}, fresh)
+			if err := r.Remove(t.Context(), mustFind(t, r, fresh.Name).ID); err != nil { // or it would open too
+				t.Fatal(err)
+			}
+		}
+		if id, err := newRegistry(t, client).FindOpen(t.Context()); err != nil || id != "" {
+			t.Errorf("%q, %v, want none", id, err)
+		}
+	})
+}
+
 // New credentials seal under the new key while the old one still opens.
 func TestImportWhileTheKeyIsChanged(t *testing.T) {
 	onBoth(t, func(t *testing.T, client redis.UniversalClient) {

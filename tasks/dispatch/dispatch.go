@@ -308,6 +308,9 @@ func (d *Dispatcher) enter(j *pending) (ratelimit.Reason, time.Duration) {
 	return ratelimit.None, 0
 }
 
+// Busy reports whether the dispatcher has jobs.
+func (d *Dispatcher) Busy() bool { return len(d.slots) > 0 }
+
 // Drain stops the sending of anything more: jobs that wait, and jobs that come,
 // are handed back at once. Requests on their way go on.
 func (d *Dispatcher) Drain() {

@@ -547,9 +547,15 @@ func TestDrainHandsBackWhatWaitsAndFinishesWhatIsSent(t *testing.T) {
 			wg.Go(func() { results[i] = b.one(t.Context(), fmt.Sprintf("bot%d", i)) })
 		}
 		synctest.Wait()
+		if !b.Busy() {
+			t.Error("with jobs in it, it is not busy")
+		}
 		b.Drain()
 		results[10] = b.one(t.Context(), "late")
 		wg.Wait()
+		if b.Busy() {
+			t.Error("without jobs it is busy")
+		}
 		done, back := 0, 0
 		for _, r := range results {
 			switch {

@@ -249,7 +249,7 @@ func (w *Worker) start(ctx context.Context, o WorkerOptions) error {
 // begin begins to take tasks, unless no credentials open: it would only put off
 // rows that other workers can work on.
 func (w *Worker) begin() error {
-	if w.idle = noneOpens(w.opens.known()); w.idle {
+	if w.idle = w.opens.none() != nil; w.idle {
 		return nil
 	}
 	return w.tasks.Start()
@@ -413,8 +413,8 @@ func (w *Worker) refresh(ctx context.Context) error {
 		if err := w.opens.look(ctx); err != nil {
 			return err
 		}
-		w.behind = w.behind || w.idle && !noneOpens(w.opens.known())
 	}
+	w.restOrGoOn()
 	if !w.behind {
 		return nil
 	}
@@ -428,16 +428,29 @@ func (w *Worker) refresh(ctx context.Context) error {
 	return nil
 }
 
-// serve takes tasks from all queues that there are, once credentials open.
+// restOrGoOn stops taking tasks when no credentials open any more, for the reason
+// of begin, and has them taken again once some do.
+func (w *Worker) restOrGoOn() {
+	none := w.opens.none() != nil
+	if none && !w.idle {
+		w.tasks.Rest()
+		w.idle = true
+		return
+	}
+	if w.idle && w.tasks.Rested() && !none {
+		w.idle, w.behind = false, true
+	}
+}
+
+// serve takes tasks from all queues that there are, unless no credentials open.
 func (w *Worker) serve(ctx context.Context) error {
-	if w.idle && noneOpens(w.opens.known()) {
+	if w.idle {
 		return nil
 	}
 	queues, err := w.queues(ctx)
 	if err != nil {
 		return err
 	}
-	w.idle = false
 	return w.tasks.Serve(queues)
 }
 

@@ -121,6 +121,79 @@ func TestAWorkerWhoseKeyOpensNothingTakesNothing(t *testing.T) {
 	}
 }
 
+// A fleet may start before the first portals are imported: a worker whose key opens
+// none of them stops taking tasks then, and goes on once one opens.
+func TestAWorkerWhoseKeyComesToOpenNothingRests(t *testing.T) {
+	b, cfg := opened(t, key())
+	right := b.Registry
+	cfg.Keys = newKeys(t)
+	w, log := logging(t, b, cfg)
+	serving := func(want bool) {
+		t.Helper()
+		for end := time.Now().Add(20 * time.Second); servers(t, b) > 0 != want; {
+			if time.Now().After(end) {
+				t.Fatalf("tasks are taken by %d servers, want any: %t", servers(t, b), want)
+			}
+			<-time.After(20 * time.Millisecond)
+		}
+	}
+	serving(true)
+	imported(t, b, acme)
+	log.says(t, "no portal's credentials open", 1)
+	serving(false)
+	if err := w.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "takes no tasks") {
+		t.Error(err)
+	}
+	b.Registry = portals.New(b.Redis, cfg.Keys, portals.Options{})
+	imported(t, b, "b.bitrix24.ru,https://b.bitrix24.ru/rest/1/anything/,app\n")
+	b.Registry = right
+	serving(true)
+	if err := w.Ready(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// After an import over a lost key few open. No sample is to say that none does,
+// neither at the start nor later, and one that opened is remembered until it does not.
+func TestFewThatOpenAreFound(t *testing.T) {
+	b, cfg := opened(t, key())
+	lines := ""
+	for i := range 20 * keysSample {
+		lines += fmt.Sprintf("p%d.bitrix24.ru,https://p%d.bitrix24.ru/rest/1/anything/,app\n", i, i)
+	}
+	imported(t, b, lines)
+	cfg.Keys = newKeys(t)
+	ours := portals.New(b.Redis, cfg.Keys, portals.Options{})
+	b.Registry = ours
+	imported(t, b, acme)
+	var log book
+	for range 5 {
+		o := newOpenings(ours, portals.NewCache(ours, 10), cfg.Keys, slog.New(slog.NewTextHandler(&log, nil)))
+		for range 5 {
+			if err := o.look(t.Context()); err != nil || o.none() != nil {
+				t.Fatalf("%v, %v", err, o.none())
+			}
+		}
+	}
+	o := newOpenings(ours, portals.NewCache(ours, 10), cfg.Keys, slog.New(slog.NewTextHandler(&log, nil)))
+	p, err := ours.Find(t.Context(), "acme.bitrix24.ru")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := o.Get(t.Context(), p.ID); err != nil || !o.open[p.ID] {
+		t.Errorf("%v, open: %v", err, o.open)
+	}
+	if err := ours.Remove(t.Context(), p.ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := o.look(t.Context()); err != nil || o.none() == nil {
+		t.Errorf("none opens any more: %v, %v", err, o.none())
+	}
+	if len(o.met) > keysMet || len(o.open) != 0 {
+		t.Errorf("%d met, %d open", len(o.met), len(o.open))
+	}
+}
+
 // A sample may miss the few that do not open: tasks meet them.
 func TestWhatTasksMeetIsLookedAt(t *testing.T) {
 	b, cfg := opened(t, key())
