@@ -315,44 +315,31 @@ func (d *doctor) queues(ctx context.Context) error {
 	return nil
 }
 
-// served says which queues workers serve, and how many workers there are. It
+// served says which queues rows are taken from, and how many workers there are. It
 // returns nil on a replica, where asynq cannot look: it writes while it does.
 func (d *doctor) served() (map[string]bool, error) {
 	if d.replica {
 		d.sayf(stateWarning, "workers", "are not to be seen from a replica")
 		return nil, nil
 	}
-	servers, err := d.base.Inspector.Servers()
-	if err != nil {
-		return nil, fmt.Errorf("look for workers: %w", err)
-	}
-	served := map[string]bool{}
-	for _, s := range servers {
-		for q := range s.Queues {
-			served[q] = true
-		}
-	}
 	there, err := fleetOf(d.base.Inspector)
 	if err != nil {
 		return nil, err
 	}
 	d.workers(there)
-	return served, nil
+	return there.served, nil
 }
 
 // workers says how many there are.
 func (d *doctor) workers(there fleet) {
-	paused := ""
-	if there.paused > 0 {
-		paused = fmt.Sprintf("; %s took a SIGTSTP, and takes nothing until restarted", report.Counted(there.paused, "worker"))
-	}
+	rest := restWords(there.paused, there.installs)
 	switch {
-	case there.workers > 0 && paused == "":
+	case there.workers > 0 && rest == "":
 		d.sayf(stateOK, "workers", "%s", report.Counted(there.workers, "worker"))
 	case there.workers > 0:
-		d.sayf(stateWarning, "workers", "%s%s", report.Counted(there.workers, "worker"), paused)
-	case paused != "":
-		d.sayf(stateWarning, "workers", "none is at work on this Redis%s", paused)
+		d.sayf(stateWarning, "workers", "%s%s", report.Counted(there.workers, "worker"), rest)
+	case rest != "":
+		d.sayf(stateWarning, "workers", "none is at work on this Redis%s", rest)
 	default:
 		d.sayf(stateWarning, "workers", "none is alive on this Redis, or none whose SECRETS_KEY opens any credentials")
 	}

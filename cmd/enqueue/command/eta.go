@@ -20,9 +20,11 @@ import (
 // etaStatus is the part of a run's status that tells of its end.
 type etaStatus struct {
 	// Workers is how many worker processes take rows. Without any, ETA is reckoned
-	// from now all the same. Paused are those that are alive and take none.
-	Workers int `json:"workers"`
-	Paused  int `json:"workers_paused,omitempty"`
+	// from now all the same. Paused are those that have stopped taking any, Installs
+	// those that only take in installs.
+	Workers  int `json:"workers"`
+	Paused   int `json:"workers_paused,omitempty"`
+	Installs int `json:"workers_installs_only,omitempty"`
 	// ETA is missing when no row's end can be foreseen.
 	ETA *time.Time `json:"eta,omitempty"`
 	// ETABinds is what makes it so late: rate, operating, in flight (the
@@ -83,7 +85,7 @@ type holdStatus struct {
 
 func etaOf(p *prospect, there fleet, now time.Time) *etaStatus {
 	s := &etaStatus{
-		Workers: there.workers, Paused: there.paused, ETARows: p.Foreseen,
+		Workers: there.workers, Paused: there.paused, Installs: there.installs, ETARows: p.Foreseen,
 		Portals: portalCounts{Waiting: p.portals, Held: p.Held, Silent: p.Silent, Refusing: p.Refusing, Unseen: p.more},
 	}
 	if p.Foreseen > 0 {
@@ -132,7 +134,7 @@ func (s *etaStatus) print(w io.Writer, perSecond float64, now time.Time) {
 		return
 	}
 	if s.Workers == 0 {
-		_, _ = fmt.Fprintln(w, "no worker is at work on this Redis"+s.pausedWords())
+		_, _ = fmt.Fprintln(w, "no worker is at work on this Redis"+restWords(s.Paused, s.Installs))
 	}
 	s.printTime(w, perSecond, now)
 	if q := s.PausedQueues; q != nil {
@@ -192,13 +194,6 @@ func (s *etaStatus) endless() int {
 		n += s.PausedQueues.Portals
 	}
 	return n
-}
-
-func (s *etaStatus) pausedWords() string {
-	if s.Paused == 0 {
-		return ""
-	}
-	return ": " + report.Counted(s.Paused, "worker") + " took a SIGTSTP, and takes nothing until restarted"
 }
 
 func waitWord(rows int) string {

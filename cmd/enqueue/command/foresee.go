@@ -9,12 +9,10 @@ import (
 	"slices"
 	"time"
 
-	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
 	"botfleet/bitrix/portals"
 	"botfleet/cmd/internal/outlook"
-	"botfleet/tasks/onboard"
 	"botfleet/tasks/runs"
 )
 
@@ -144,41 +142,4 @@ func clockOf(ctx context.Context, rdb redis.UniversalClient) (func() time.Time, 
 	}
 	ahead := time.Until(at)
 	return func() time.Time { return time.Now().Add(ahead) }, nil
-}
-
-// fleet is the workers at work on a Redis.
-type fleet struct {
-	workers int
-	slots   int // rows that they work on at once
-	paused  int // workers that are alive and take nothing, after a SIGTSTP
-}
-
-// takesNothing is the state in which asynq shows a server that was paused.
-const takesNothing = "stopped"
-
-// fleetOf counts the workers that are alive.
-func fleetOf(inspector *asynq.Inspector) (fleet, error) {
-	servers, err := inspector.Servers()
-	if err != nil {
-		return fleet{}, fmt.Errorf("look for workers: %w", err)
-	}
-	var f fleet
-	processes := map[string]bool{} // whether they take rows
-	for _, s := range servers {
-		name := fmt.Sprintf("%s %d", s.Host, s.PID)
-		_, installs := s.Queues[onboard.Queue]
-		takes := !installs && s.Status != takesNothing
-		processes[name] = processes[name] || takes
-		if takes {
-			f.slots += s.Concurrency
-		}
-	}
-	for _, takes := range processes {
-		if takes {
-			f.workers++
-		} else {
-			f.paused++
-		}
-	}
-	return f, nil
 }

@@ -20,6 +20,7 @@ import (
 	"botfleet/ratelimit"
 	"botfleet/ratelimit/redistest"
 	"botfleet/tasks"
+	"botfleet/tasks/onboard"
 )
 
 // trouble is a Redis with a submitted run.
@@ -176,8 +177,9 @@ func TestDoctorOnALostRegistry(t *testing.T) {
 	x.said(x.doctor(), `wrong,portals,"none are stored, and there were some until 2026-11-22`)
 }
 
-// Workers that took a SIGTSTP are alive, and no help.
-func TestPausedWorkersAreToldOf(t *testing.T) {
+// Workers that have stopped taking, and those that only take in installs, are alive
+// and no help: rows that wait have nobody.
+func TestWorkersThatTakeNoRowsAreToldOf(t *testing.T) {
 	x := newTrouble(t, "a.bitrix24.ru")
 	opt, err := asynq.ParseRedisURI(x.url)
 	if err != nil {
@@ -192,16 +194,26 @@ func TestPausedWorkersAreToldOf(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = base.Close() }()
-	server := asynq.NewServer(opt, asynq.Config{Queues: map[string]int{"other": 1}, LogLevel: asynq.FatalLevel, HealthCheckInterval: time.Hour})
-	if err := server.Start(asynq.HandlerFunc(func(context.Context, *asynq.Task) error { return nil })); err != nil {
-		t.Fatal(err)
+	over := make(chan struct{})
+	serve := func(queues ...string) *asynq.Server {
+		t.Helper()
+		c := asynq.Config{Queues: map[string]int{}, Concurrency: 1, ShutdownTimeout: time.Second, LogLevel: asynq.FatalLevel, HealthCheckInterval: time.Hour}
+		for _, q := range queues {
+			c.Queues[q] = 1
+		}
+		server := asynq.NewServer(opt, c)
+		t.Cleanup(server.Shutdown)
+		if err := server.Start(asynq.HandlerFunc(func(context.Context, *asynq.Task) error { <-over; return nil })); err != nil {
+			t.Fatal(err)
+		}
+		return server
 	}
-	defer server.Shutdown()
-	until := func(want fleet) {
+	defer close(over)
+	until := func(workers, paused, installs int) {
 		t.Helper()
 		for end := time.Now().Add(20 * time.Second); ; {
 			got, err := fleetOf(base.Inspector)
-			if got.slots = 0; err == nil && got == want {
+			if err == nil && got.workers == workers && got.paused == paused && got.installs == installs {
 				return
 			}
 			if time.Now().After(end) {
@@ -212,13 +224,26 @@ func TestPausedWorkersAreToldOf(t *testing.T) {
 			}
 		}
 	}
-	until(fleet{workers: 1})
-	x.said(x.doctor(), "ok,workers,1 worker\n")
-	server.Stop()
-	until(fleet{paused: 1})
-	x.said(x.doctor(), `warning,workers,"none is at work on this Redis; 1 worker took a SIGTSTP, and takes nothing until restarted"`)
+	door := serve(onboard.Queue)
+	until(0, 0, 1)
+	const only = "1 worker takes in installs only: no credentials open under the SECRETS_KEY there"
+	x.said(x.doctor(), `warning,workers,none is at work on this Redis; `+only)
 	table, s := x.status()
-	x.said(table, "no worker is at work on this Redis: 1 worker took a SIGTSTP")
+	x.said(table, "no worker is at work on this Redis; "+only)
+	if s.Workers != 0 || s.etaStatus.Paused != 0 || s.Installs != 1 {
+		t.Errorf("%+v", s.etaStatus)
+	}
+	rows := serve(x.queues...) // of the same process
+	until(1, 0, 0)
+	x.said(x.doctor(), "ok,workers,1 worker\n", "ok,queue "+x.queues[0])
+	rows.Stop()
+	until(0, 1, 0)
+	door.Shutdown()
+	until(0, 1, 0)
+	x.said(x.doctor(), "warning,workers,none is at work on this Redis; 1 worker takes nothing: paused (SIGTSTP) or stopping\n",
+		"wrong,queue "+x.queues[0]+`,"no worker serves it, with `)
+	table, s = x.status()
+	x.said(table, "no worker is at work on this Redis; 1 worker takes nothing: paused (SIGTSTP) or stopping")
 	if s.Workers != 0 || s.etaStatus.Paused != 1 {
 		t.Errorf("%+v", s.etaStatus)
 	}
