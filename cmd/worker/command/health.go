@@ -32,12 +32,10 @@ type health struct {
 	done   chan struct{}
 }
 
-// readyWait bounds a look whether Redis answers.
-const readyWait = 2 * time.Second
-
 // serveHealth begins to serve an address.
 func serveHealth(l net.Listener, p pages, log *slog.Logger) *health {
 	h := &health{addr: l.Addr().String(), done: make(chan struct{})}
+	state := newReadiness(p.ready, p.warnings)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(rw http.ResponseWriter, _ *http.Request) { answer(rw, nil) })
 	mux.HandleFunc("GET /readyz", func(rw http.ResponseWriter, r *http.Request) {
@@ -45,14 +43,10 @@ func serveHealth(l net.Listener, p pages, log *slog.Logger) *health {
 			answer(rw, errors.New("the worker is stopping"))
 			return
 		}
-		ctx, cancel := context.WithTimeout(r.Context(), readyWait)
-		defer cancel()
-		err := p.ready(ctx)
-		answer(rw, err)
-		if err == nil {
-			for _, w := range p.warnings(ctx) {
-				_, _ = fmt.Fprintln(rw, "warning: "+w)
-			}
+		now := state.ask(r.Context())
+		answer(rw, now.err)
+		for _, w := range now.warnings {
+			_, _ = fmt.Fprintln(rw, "warning: "+w)
 		}
 	})
 	mux.Handle("GET /metrics", p.metrics)
