@@ -18,6 +18,7 @@ func (w *Worker) Rest() {
 	w.stopTaking()
 	w.resting = slices.AppendSeq(w.resting, maps.Values(w.servers))
 	clear(w.servers)
+	clear(w.slots)
 }
 
 // Rested ends the servers that Rest has stopped, if no job of theirs is with the

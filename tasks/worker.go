@@ -46,13 +46,14 @@ type Worker struct {
 
 	mu      sync.Mutex
 	servers map[string]*asynq.Server
+	slots   map[string]int  // of the queues that are served
 	resting []*asynq.Server // take nothing, and have not ended; see Rest
 	paused  bool            // for good: it ends with Stop only
 }
 
 // NewWorker returns a worker that has not started.
 func NewWorker(cfg WorkerConfig) *Worker {
-	return &Worker{cfg: cfg, fetch: newFetcher(cfg.Redis), servers: map[string]*asynq.Server{}}
+	return &Worker{cfg: cfg, fetch: newFetcher(cfg.Redis), servers: map[string]*asynq.Server{}, slots: map[string]int{}}
 }
 
 // Start begins to take tasks.
@@ -73,28 +74,41 @@ func (w *Worker) Serve(queues []string) error {
 		return nil
 	}
 	fresh := slices.DeleteFunc(slices.Clone(queues), func(q string) bool { return w.servers[q] != nil })
-	// Those that run keep the slots they have.
-	slots := QueueSlots(w.cfg.Concurrency, len(w.servers)+len(fresh))
+	slots := w.slotsFor(len(fresh))
 	for _, q := range fresh {
+		w.cfg.Dispatcher.Serves(q, slots)
 		s := asynq.NewServerFromRedisClient(w.fetch, w.serverConfig(q, slots))
 		if err := s.Start(w.cfg.Handler); err != nil {
 			return fmt.Errorf("serve queue %s: %w", q, err)
 		}
-		w.servers[q] = s
+		w.servers[q], w.slots[q] = s, slots
 	}
 	return nil
 }
 
+// slotsFor is how many slots each of some more queues gets. Those that are served
+// keep what they have, and the others share what that leaves of mostTaken.
+func (w *Worker) slotsFor(fresh int) int {
+	left := mostTaken * w.cfg.Concurrency
+	for _, n := range w.slots {
+		left -= n
+	}
+	return max(min(QueueSlots(w.cfg.Concurrency, len(w.servers)+fresh), left/max(fresh, 1)), 1)
+}
+
+// mostTaken is how many times what is worked on all queues together take.
+const mostTaken = 4
+
 // QueueSlots is how many tasks of one queue are taken at once by a worker that
 // works on concurrency of them. It is more than its share: half of all, so that
 // one busy queue can use what the others leave, though never so much that all
-// together take more than four times what is worked on.
+// together take more than mostTaken times what is worked on.
 func QueueSlots(concurrency, queues int) int {
 	queues = max(queues, 1)
 	if queues == 1 {
 		return max(concurrency, 1)
 	}
-	return max(min((concurrency+1)/2, 4*concurrency/queues), 1)
+	return max(min((concurrency+1)/2, mostTaken*concurrency/queues), 1)
 }
 
 // queueNames is where asynq keeps the names of all queues.

@@ -76,8 +76,8 @@ type Config struct {
 	// Slots is how many jobs the process works on at once; the others wait
 	// outside. One portal gets at most an eighth of them while others want them.
 	Slots int
-	// QueueSlots is how many jobs of one queue may come at once. A portal leaves
-	// a quarter of its queue's to others. 0: Slots.
+	// QueueSlots is how many jobs of one queue may come at once, where Serves has not
+	// said otherwise. A portal leaves a quarter of its queue's to others. 0: Slots.
 	QueueSlots int
 }
 
@@ -178,6 +178,7 @@ type Dispatcher struct {
 	mu       sync.Mutex
 	lanes    map[string]*lane
 	queues   map[string]int // jobs in lanes, by queue
+	allotted map[string]int // slots of queues, by Serves
 	jobs     int            // in lanes
 	draining bool
 	crew     *crew // of lanes and their requests
@@ -204,7 +205,7 @@ func New(cfg Config) *Dispatcher {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Dispatcher{
-		cfg: cfg, ctx: ctx, cancel: cancel, lanes: map[string]*lane{}, queues: map[string]int{}, crew: newCrew(),
+		cfg: cfg, ctx: ctx, cancel: cancel, lanes: map[string]*lane{}, queues: map[string]int{}, allotted: map[string]int{}, crew: newCrew(),
 		slots: make(chan struct{}, cfg.Slots), drained: make(chan struct{}),
 	}
 }
@@ -240,7 +241,22 @@ func (d *Dispatcher) hasRoom(l *lane, p *portals.Portal, perRow time.Duration) b
 	if l.jobs < max(d.cfg.Slots/8, d.cfg.Parallel) {
 		return true
 	}
-	return perRow > 0 && d.queues[p.Queue] < threeQuarters(d.cfg.QueueSlots) && d.jobs < threeQuarters(d.cfg.Slots)
+	return perRow > 0 && d.queues[p.Queue] < threeQuarters(d.queueSlots(p.Queue)) && d.jobs < threeQuarters(d.cfg.Slots)
+}
+
+// Serves says how many jobs of a queue may come at once from now on. It is called
+// for the queues of one worker, of which there are few.
+func (d *Dispatcher) Serves(queue string, slots int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.allotted[queue] = slots
+}
+
+func (d *Dispatcher) queueSlots(queue string) int {
+	if n := d.allotted[queue]; n > 0 {
+		return n
+	}
+	return d.cfg.QueueSlots
 }
 
 func threeQuarters(n int) int { return n - n/4 }

@@ -218,7 +218,6 @@ func (w *Worker) start(ctx context.Context, o WorkerOptions) error {
 		Gate: w.gate, Caller: caller, Holds: w.base.Registry, Log: w.few, Meter: o.Meter, Tracer: w.base.Tracer,
 		Parallel: w.cfg.PortalParallel, BatchSize: w.cfg.BatchSize, Batching: dispatch.Batching(w.cfg.Batch),
 		RequestTimeout: w.cfg.RequestTimeout, Slots: w.cfg.Concurrency,
-		QueueSlots: tasks.QueueSlots(w.cfg.Concurrency, len(queues)),
 	})
 	// Outcomes wait out what acknowledgements do: a row whose end cannot be told
 	// would be registered once more.
