@@ -129,14 +129,16 @@ func TestPausedAndHiddenPagesAskNothing(t *testing.T) {
 
 	b.click(`document.querySelector("#pause")`)
 	b.until("it to say that it is paused", `/^Paused at \d\d:\d\d:\d\d/.test(document.querySelector("#fresh").textContent)`)
+	paused := b.seen.times(front)
+	clock := open(t, w.URL, look{}).hurry() // of a window of its own: the paused page stays in front
+	clock.visit("/")
+	asks(clock, 5)
+	if n := b.seen.times(front); n != paused || !b.is("!document.hidden") {
+		t.Errorf("a paused page asked %d times, hidden: %v", n-paused, b.is("document.hidden"))
+	}
 	other := beside(t, b.profile, w.URL, look{}).hurry() // in front of it
 	other.visit("/")
 	asks(other, 1)
-	paused := b.seen.times(front)
-	asks(other, 4)
-	if n := b.seen.times(front); n != paused {
-		t.Errorf("a paused page asked %d times", n-paused)
-	}
 
 	b.front()
 	b.until("the tab to be seen", "!document.hidden")
