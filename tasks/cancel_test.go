@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -337,23 +338,27 @@ func TestARowInWorkIsNotCancelled(t *testing.T) {
 		}
 		submit(t, f, "r1", reg("a"))
 		var did tasks.Cancelled
-		var err error
 		f.work(t, "r1", func() bool {
 			<-going
-			done := make(chan struct{})
-			go func() {
-				defer close(done)
-				did, err = f.canceller().Cancel(t.Context(), tasks.Cancel{Run: "r1"})
-			}()
-			if c := f.counts(t, "r1"); c.Waiting != 1 {
-				t.Errorf("%+v", c)
+			c := f.canceller()
+			walked := sync.OnceFunc(func() { close(answer) })
+			defer walked() // the worker waits for it
+			asked := 0
+			c.Now = func() time.Time { // first asked for when all rows have been looked at
+				if asked++; asked == 1 && f.counts(t, "r1").Waiting != 1 {
+					t.Errorf("%+v", f.counts(t, "r1"))
+				}
+				walked()
+				return time.Now()
 			}
-			close(answer)
-			<-done
+			var err error
+			if did, err = c.Cancel(t.Context(), tasks.Cancel{Run: "r1"}); err != nil || asked < 3 {
+				t.Errorf("the time was asked for %d times, too seldom to have waited for a row; %v", asked, err)
+			}
 			return true
 		})
-		if o := f.outcomes(t, "r1")[1]; err != nil || did != (tasks.Cancelled{}) || o.Status != runs.StatusRegistered {
-			t.Errorf("%+v, %v, %+v", did, err, o)
+		if o := f.outcomes(t, "r1")[1]; did != (tasks.Cancelled{}) || o.Status != runs.StatusRegistered {
+			t.Errorf("%+v, %+v", did, o)
 		}
 	})
 }
