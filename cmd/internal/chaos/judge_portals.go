@@ -33,19 +33,16 @@ func (c *court) judgePortals() {
 
 // judgeRules looks at the rules that were broken on one portal.
 func (c *court) judgeRules(i int, p *place) {
-	var reused, over []sandbox.Violation
+	var reused []sandbox.Violation
 	for _, v := range p.state.Violations() {
 		switch v.Kind {
 		case sandbox.DeadRefresh:
 			reused = append(reused, v)
-		case sandbox.OverRate:
-			over = append(over, v)
 		case sandbox.LeakedClientSecret, sandbox.StraySecret: // told of for all portals
 		default:
 			c.problemf("portal %d: %s at %s: %s of %s %s", i, v.Kind, v.At.UTC().Format("15:04:05.000"), v.Method, v.Credential, v.Bot)
 		}
 	}
-	c.judgeRate(i, p, over)
 	// A worker that is killed, frozen or cut off from Redis between the trade and
 	// the storing of the new pair has lost it. The portal cannot know that the
 	// answer was lost, and counts the one more try that the rule allows.
@@ -55,30 +52,6 @@ func (c *court) judgeRules(i int, p *place) {
 	}
 	for _, v := range reused {
 		c.problemf("portal %d: a dead refresh token was used at %s", i, v.At.UTC().Format("15:04:05.000"))
-	}
-}
-
-// judgeRate looks at refusals for the request rate. One excuse is known: a call
-// that is refused for its expired token, and its repeat with a new one, are two
-// requests to the portal and one to the gate. So a portal may be one request over
-// for each such call of the time in which its bucket drains.
-func (c *court) judgeRate(i int, p *place, over []sandbox.Violation) {
-	k := limitKinds()[p.plan.limits]
-	excused := map[uint64]bool{} // requests
-	for _, v := range over {
-		drains := time.Duration(float64(k.burst) / k.rate * float64(time.Second))
-		found := false
-		for _, r := range p.state.Requests() {
-			if r.Code == "expired_token" && !excused[r.Seq] && r.At.Before(v.At) && r.At.After(v.At.Add(-drains)) {
-				excused[r.Seq], found = true, true
-				break
-			}
-		}
-		if found {
-			c.tally["over rate by renewed tokens"]++
-			continue
-		}
-		c.problemf("portal %d: %s at %s", i, v.Kind, v.At.UTC().Format("15:04:05.000"))
 	}
 }
 

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 
@@ -100,6 +101,37 @@ func TestAnOrphanBotIsFound(t *testing.T) {
 	c, _, _ := quiet(t)
 	c.judgePortals()
 	if found := c.found(); len(found) != 2 || !strings.Contains(found[0], "for which nobody asked") {
+		t.Error(found)
+	}
+}
+
+// A call that is repeated with a new token counts as two requests: no portal may be
+// asked too often for that.
+func TestARefusalForTheRateIsFound(t *testing.T) {
+	c, _, _ := quiet(t)
+	limited := sandbox.Unlimited("c.test")
+	limited.App, limited.Rate, limited.Burst = applicationID, 0.7, 1
+	box := sandbox.Start(t, sandbox.WithApplication(applicationID, "s3cret"), sandbox.WithPortals(limited))
+	state := box.Portal("c.test")
+	token, _ := state.Pair()
+	state.ExpireTokens()
+	client := &http.Client{Transport: box.Transport()}
+	for range 2 {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://c.test/rest/profile?auth="+string(token), http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = answer.Body.Close()
+	}
+	if asked := state.Requests(); len(asked) != 2 || asked[0].Code != "expired_token" {
+		t.Fatalf("%+v", asked)
+	}
+	c.judgeRules(0, &place{plan: portalPlan{oauth: true, limits: 1}, state: state})
+	if found := c.found(); len(found) != 1 || !strings.Contains(found[0], string(sandbox.OverRate)) {
 		t.Error(found)
 	}
 }

@@ -126,5 +126,13 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	if o.portals < 20 || o.rows < 5*o.portals || o.trouble < 20*time.Second {
 		return o, errors.New("needed are -portals of at least 20, -rows of at least five a portal, and -trouble of at least 20s")
 	}
+	for _, seed := range o.seeds {
+		told := write(seed, o)
+		over := told.over()
+		if least := over + anew + judging; o.limit < least {
+			return o, fmt.Errorf("-limit %s cannot be kept: the trouble of seed %d is over after %s, so it takes at least %s",
+				o.limit, seed, over.Round(time.Second), least.Round(time.Second)+time.Second)
+		}
+	}
 	return o, nil
 }

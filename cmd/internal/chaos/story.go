@@ -18,6 +18,17 @@ type story struct {
 	events  []event
 }
 
+// over is when the last thing that goes wrong has ended, and all is submitted.
+func (s *story) over() (last time.Duration) {
+	for _, e := range s.events {
+		last = max(last, e.end())
+	}
+	for i := range s.runs {
+		last = max(last, s.runs[i].at+s.runs[i].killed)
+	}
+	return last
+}
+
 // rowPlan is one row of input.
 type rowPlan struct {
 	portal int

@@ -3,7 +3,9 @@
 package main
 
 import (
+	"io"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 )
@@ -90,5 +92,20 @@ func TestFaultsStrikeAboutTheirShare(t *testing.T) {
 	}
 	if total < 0.09 || total > 0.12 {
 		t.Errorf("faults strike %.3f of the requests", total)
+	}
+}
+
+// A limit that a seed's own trouble outlasts is refused; the usual ones are not.
+func TestALimitThatCannotBeKeptIsRefused(t *testing.T) {
+	for words, want := range map[string]string{
+		"-trouble 25s -limit 2m 1 3": "-limit 2m0s cannot be kept: the trouble of seed 3 is over after ",
+		"-trouble 25s -limit 2m 1":   "",
+		"0 1 2 3 4 5 6 7":            "",
+		"-trouble 30s -limit 3m 3":   "",
+	} {
+		_, err := parse(strings.Fields(words), io.Discard)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.HasPrefix(err.Error(), want)) {
+			t.Errorf("%s: %v", words, err)
+		}
 	}
 }

@@ -184,6 +184,8 @@ const (
 	judging = 15 * time.Second
 	// anewEvery is how long after another a worker is started anew.
 	anewEvery = 15 * time.Second
+	// anew is how long it takes to start all of them anew.
+	anew = workers * anewEvery
 )
 
 // unfinished counts the waiting rows of all runs, and the tasks that live: one whose
