@@ -233,3 +233,14 @@ func (m *member) denied() string {
 	}
 	return strings.Join(all, "\n")
 }
+
+// noneDenied wants servers to have refused their users nothing. What a server knows
+// of that ends with its process.
+func noneDenied(t *testing.T, members ...*member) {
+	t.Helper()
+	for _, m := range members {
+		if refused := m.denied(); refused != "" {
+			t.Errorf("the fleet's user may not, at %s: %s", m.addr, refused)
+		}
+	}
+}
