@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -123,10 +124,14 @@ func TestCancelledTaskGoesOn(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
 	like, set := quick()
-	like.ServiceTime, like.ServerTimeout, set["server_timeout"] = 12*time.Second, 20*time.Second, 20
+	clicked := make(chan struct{}) // the call lasts until it has been cancelled
+	click := sync.OnceFunc(func() { close(clicked) })
+	like.ServiceFunc = func(uint64) time.Duration { <-clicked; return 0 }
+	like.ServerTimeout, set["server_timeout"] = -1, 240
 	portal := f.add(like, set)
 	f.store()
-	w := startWorker(t, append(f.env, "REQUEST_TIMEOUT=25s", "SHUTDOWN_TIMEOUT=30s")...)
+	w := startWorker(t, append(f.env, "REQUEST_TIMEOUT=4m", "SHUTDOWN_TIMEOUT=5m")...)
+	t.Cleanup(click)
 	b := open(t, w.URL, look{})
 	run := f.submit("one.jsonl", 1, f.names...)
 	queue := f.queueOf(f.names[0])
@@ -139,6 +144,10 @@ func TestCancelledTaskGoesOn(t *testing.T) {
 	if s := f.status(run); s.Queued != 1 || s.Dead != 0 {
 		t.Errorf("after its task was cancelled: %+v", s)
 	}
+	if n := len(portal.Bots()); n != 0 {
+		t.Errorf("%d bots before the call was over", n)
+	}
+	click()
 	await(t, callWithin, "the portal to make the bot all the same", func() bool { return len(portal.Bots()) > 0 })
 	// It would wait until its call cannot be on its way any more, as nobody told it of
 	// the answer; told to run now, it finds the bot.
