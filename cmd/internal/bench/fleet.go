@@ -3,12 +3,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"botfleet/bitrix"
@@ -166,20 +168,10 @@ const readyWithin = 30 * time.Second
 func awaitReady(ctx context.Context, p *process, addr string) error {
 	ctx, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		if ready(ctx, addr) {
-			return nil
-		}
-		select {
-		case <-p.ended:
-			return fmt.Errorf("a worker ended before it worked: %s", lastLine(p.output.Bytes()))
-		case <-ctx.Done():
-			return fmt.Errorf("a worker was not ready: %w", context.Cause(ctx))
-		case <-tick.C:
-		}
+	if err := p.program.Await(ctx, func() bool { return ready(ctx, addr) }); err != nil {
+		return fmt.Errorf("a worker is not ready: %w: %s", err, lastLine(p.output.String()))
 	}
+	return nil
 }
 
 func ready(ctx context.Context, addr string) bool {
@@ -280,10 +272,7 @@ func (f *fleet) close() {
 	f.box.Close()
 }
 
-func lastLine(text []byte) string {
-	lines := splitLines(text)
-	if len(lines) == 0 {
-		return "it said nothing"
-	}
-	return lines[len(lines)-1]
+func lastLine(text string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return cmp.Or(lines[len(lines)-1], "it said nothing")
 }

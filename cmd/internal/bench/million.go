@@ -4,7 +4,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -91,8 +90,8 @@ func (b *bench) step(ctx context.Context, environ []string, program string, s st
 	if err := p.wait(); err != nil {
 		return nil, fmt.Errorf("%s: %w", s.what, err)
 	}
-	if !bytes.Contains(p.output.Bytes(), []byte(s.said)) {
-		return nil, fmt.Errorf("%s: it did not say %q but: %s", s.what, s.said, bytes.TrimSpace(p.output.Bytes()))
+	if !strings.Contains(p.output.String(), s.said) {
+		return nil, fmt.Errorf("%s: it did not say %q but: %s", s.what, s.said, strings.TrimSpace(p.output.String()))
 	}
 	b.sayf("%s: %.1f s, %d MB", s.what, p.took.Seconds(), p.peak/megabytes)
 	return p, nil

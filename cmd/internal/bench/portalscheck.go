@@ -77,10 +77,10 @@ func (b *bench) checkRound(ctx context.Context, c checkCase) (figure, error) {
 	<-p.ended
 	fine := strings.Count(p.stdout.String(), `"fine":true`)
 	if fine != n-silent {
-		return figure{}, fmt.Errorf("%d of %d portals are fine: %s", fine, n, p.output.Bytes())
+		return figure{}, fmt.Errorf("%d of %d portals are fine: %s", fine, n, p.output.String())
 	}
 	s, auth := f.box.Stats(), f.box.Auth().Stats().Requests
-	b.sayf("  %s", lastLine(p.output.Bytes()))
+	b.sayf("  %s", lastLine(p.output.String()))
 	each, refreshes := float64(s.Requests)/float64(n), float64(auth)/float64(n)
 	value := fmt.Sprintf("%.1f s for %d portals of %v; %.2f requests each, %d at once, 503: %d", p.took.Seconds(), n, checkedLatency, each, f.box.MaxConcurrent(), s.Errors[overRate])
 	want := fmt.Sprintf("%d each, no 503", c.each)

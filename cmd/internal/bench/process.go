@@ -12,9 +12,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"sync"
+	"strings"
 	"syscall"
 	"time"
+
+	"botfleet/cmd/internal/built"
 )
 
 // build builds one of the module's commands, once, and returns the program's path.
@@ -23,41 +25,17 @@ func (b *bench) build(ctx context.Context, command string) (string, error) {
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}
-	out, err := exec.CommandContext(ctx, "go", "build", "-o", path, "botfleet/cmd/"+command).CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("build %s: %w: %s", command, err, bytes.TrimSpace(out))
-	}
-	return path, nil
+	return path, built.Build(ctx, b.dir, false, command)
 }
 
 // process is a running program, watched for its peak of resident memory.
 type process struct {
-	cmd    *exec.Cmd
-	output output // what it prints on stderr
-	stdout bytes.Buffer
-	ended  chan struct{} // closed when it has ended and the fields below are set
-	err    error
-	took   time.Duration
-	peak   int64 // bytes
-}
-
-// output gathers what a process prints, while others read it.
-type output struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.Write(p)
-}
-
-// Bytes is a copy of what has been printed so far.
-func (o *output) Bytes() []byte {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return bytes.Clone(o.buf.Bytes())
+	program *built.Process
+	output  built.Output // what it prints on stderr
+	stdout  bytes.Buffer
+	ended   chan struct{} // closed when it has ended and the fields below are set
+	took    time.Duration
+	peak    int64 // bytes
 }
 
 // peakEvery is how often a process is asked for its peak. The kernel keeps the
@@ -67,39 +45,43 @@ const peakEvery = 5 * time.Millisecond
 // start starts a program. It is killed when ctx ends.
 func start(ctx context.Context, environ []string, path string, args ...string) (*process, error) {
 	p := &process{ended: make(chan struct{})}
-	p.cmd = exec.CommandContext(ctx, path, args...)
-	p.cmd.Env = append(os.Environ(), environ...)
-	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.output
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.Env = append(os.Environ(), environ...)
+	cmd.Stdout, cmd.Stderr = &p.stdout, &p.output
 	began := time.Now()
-	if err := p.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start %s: %w", filepath.Base(path), err)
+	var err error
+	if p.program, err = built.Start(cmd); err != nil {
+		return nil, err
 	}
-	waited := make(chan error, 1)
-	go func() { waited <- p.cmd.Wait() }()
-	go func() {
-		defer close(p.ended)
-		tick := time.NewTicker(peakEvery)
-		defer tick.Stop()
-		for {
-			if peak, err := peakOf(p.cmd.Process.Pid); err == nil {
-				p.peak = max(p.peak, peak)
-			}
-			select {
-			case p.err = <-waited:
-				p.took = time.Since(began)
-				return
-			case <-tick.C:
-			}
-		}
-	}()
+	go p.watch(began)
 	return p, nil
 }
+
+// watch asks for the peak until the program ends.
+func (p *process) watch(began time.Time) {
+	defer close(p.ended)
+	tick := time.NewTicker(peakEvery)
+	defer tick.Stop()
+	for {
+		if peak, err := peakOf(p.pid()); err == nil {
+			p.peak = max(p.peak, peak)
+		}
+		select {
+		case <-p.program.Ended():
+			p.took = time.Since(began)
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func (p *process) pid() int { return p.program.Cmd.Process.Pid }
 
 // wait returns when the program has ended, with what it said if it failed.
 func (p *process) wait() error {
 	<-p.ended
-	if p.err != nil {
-		return fmt.Errorf("%s: %w: %s", filepath.Base(p.cmd.Path), p.err, bytes.TrimSpace(p.output.Bytes()))
+	if err := p.program.Err(); err != nil {
+		return fmt.Errorf("%s: %w: %s", filepath.Base(p.program.Cmd.Path), err, strings.TrimSpace(p.output.String()))
 	}
 	if p.peak == 0 {
 		return errors.New("the kernel tells no peak of memory in /proc: this case needs Linux")
@@ -109,8 +91,8 @@ func (p *process) wait() error {
 
 // stop tells the program to stop, and waits.
 func (p *process) stop() error {
-	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return fmt.Errorf("stop %s: %w", filepath.Base(p.cmd.Path), err)
+	if err := p.program.Signal(syscall.SIGTERM); err != nil {
+		return err
 	}
 	return p.wait()
 }
@@ -118,17 +100,14 @@ func (p *process) stop() error {
 // kill ends the program at once, and waits. It is for programs that would take
 // long to stop and whose work is over.
 func (p *process) kill() {
-	_ = p.cmd.Process.Kill() // an ended process is left alone
+	p.program.Kill()
 	<-p.ended
 }
 
 // cpu is the CPU time of a program that has ended.
 func (p *process) cpu() time.Duration {
 	<-p.ended
-	if p.cmd.ProcessState == nil {
-		return 0
-	}
-	return p.cmd.ProcessState.UserTime() + p.cmd.ProcessState.SystemTime()
+	return p.program.Cmd.ProcessState.UserTime() + p.program.Cmd.ProcessState.SystemTime()
 }
 
 // peakOf reads the peak of a process's resident memory, in bytes. What

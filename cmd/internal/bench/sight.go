@@ -121,7 +121,3 @@ func percentile[T cmp.Ordered](p int, values []T) (v T) {
 	sorted := slices.Sorted(slices.Values(values))
 	return sorted[(len(sorted)*p+99)/100-1]
 }
-
-func splitLines(text []byte) []string {
-	return strings.FieldsFunc(string(text), func(r rune) bool { return r == '\n' })
-}

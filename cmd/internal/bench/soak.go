@@ -103,7 +103,7 @@ func (b *bench) soakFleet(ctx context.Context) (*fleet, []string, error) {
 		"BITRIX_CLIENT_SECRET="+checkedSecret, "BITRIX_OAUTH_URL="+f.box.AuthURL())
 	var addrs []string
 	for _, w := range f.workers {
-		for _, v := range w.cmd.Env {
+		for _, v := range w.program.Cmd.Env {
 			if addr, ok := strings.CutPrefix(v, "HTTP_ADDR="); ok && addr != "127.0.0.1:0" {
 				addrs = append(addrs, addr)
 			}
@@ -126,10 +126,10 @@ func soakRound(f *fleet, round int) []tasks.Registration {
 // sample asks the kernel, the workers' own pages and Redis.
 func (b *bench) sample(ctx context.Context, f *fleet, addrs []string) (s soakSample, err error) {
 	for _, w := range f.workers {
-		pid := strconv.Itoa(w.cmd.Process.Pid)
+		pid := strconv.Itoa(w.pid())
 		rss, err := os.ReadFile(filepath.Join("/proc", pid, "statm"))
 		if err != nil {
-			return s, fmt.Errorf("a worker has ended: %w: %s", err, lastLine(w.output.Bytes()))
+			return s, fmt.Errorf("a worker has ended: %w: %s", err, lastLine(w.output.String()))
 		}
 		pages, _ := strconv.ParseFloat(strings.Fields(string(rss))[1], 64)
 		s[0] += pages * float64(os.Getpagesize()) / (1 << 20)

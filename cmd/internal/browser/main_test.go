@@ -5,14 +5,16 @@
 package browser
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"botfleet/cmd/internal/built"
 )
 
 var (
@@ -39,9 +41,8 @@ func runAll(m *testing.M) int {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	binaries = dir
-	build := exec.Command("go", "build", "-o", dir+string(filepath.Separator), "botfleet/cmd/enqueue", "botfleet/cmd/worker")
-	if out, err := build.CombinedOutput(); err != nil {
-		return fail(fmt.Errorf("build the commands: %w\n%s", err, out))
+	if err := built.Build(context.Background(), dir, false, "enqueue", "worker"); err != nil {
+		return fail(err)
 	}
 	if shared, err = startChromium(filepath.Join(dir, "profile")); err != nil {
 		return fail(err)

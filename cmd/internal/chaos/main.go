@@ -33,6 +33,7 @@ import (
 	"syscall"
 	"time"
 
+	"botfleet/cmd/internal/built"
 	"botfleet/cmd/internal/redisconn"
 )
 
@@ -76,7 +77,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return fmt.Errorf("make a folder for the programs: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(bin) }()
-	if err := build(ctx, bin, o.race); err != nil {
+	if err := built.Build(ctx, bin, o.race, "enqueue", "worker"); err != nil {
 		return err
 	}
 	clean := true

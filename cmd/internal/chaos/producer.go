@@ -9,10 +9,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"botfleet/bitrix/sandbox"
+	"botfleet/cmd/internal/built"
 )
 
 // producerDrag slows the producers' network, so that they can be killed in the middle.
@@ -50,18 +50,16 @@ func (w *world) importPortals(ctx context.Context) error {
 
 // enqueue runs the built program to its end, and returns what it printed.
 func (w *world) enqueue(ctx context.Context, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
 	var out, problems bytes.Buffer
-	p, err := startProcess(ctx, command{
-		path: filepath.Join(w.bin, "enqueue"), args: args, env: w.commonEnv(w.redis.addr()), stdout: &out, stderr: &problems,
-	})
+	cmd := built.Command(ctx, filepath.Join(w.bin, "enqueue"), w.commonEnv(w.redis.addr()), args...)
+	cmd.Stdout, cmd.Stderr = &out, &problems
+	p, err := built.Start(cmd)
 	if err != nil {
 		return "", err
 	}
-	if err := p.wait(ctx, time.Minute); err != nil {
-		p.signal(syscall.SIGKILL)
-		return "", err
-	}
-	if code := p.code(); code != 0 && code != 2 {
+	if code := p.Code(); code != 0 && code != 2 {
 		return out.String(), fmt.Errorf("exit status %d: %s", code, strings.TrimSpace(problems.String()))
 	}
 	return out.String(), nil
@@ -106,9 +104,9 @@ func (w *world) tryToSubmit(ctx context.Context, s *submission, file string, log
 	}
 	var out bytes.Buffer
 	printed := newWatched(&out, "\n")
-	p, err := startProcess(ctx, command{
-		path: filepath.Join(w.bin, "enqueue"), args: append(args, file), env: w.commonEnv(w.producers.addr()), stdout: printed, stderr: log,
-	})
+	cmd := built.Command(ctx, filepath.Join(w.bin, "enqueue"), w.commonEnv(w.producers.addr()), append(args, file)...)
+	cmd.Stdout, cmd.Stderr = printed, log
+	p, err := built.Start(cmd)
 	if err != nil {
 		return false, err
 	}
@@ -118,20 +116,21 @@ func (w *world) tryToSubmit(ctx context.Context, s *submission, file string, log
 			if err := sleep(ctx, s.plan.killed); err != nil {
 				return false, err
 			}
-		case <-p.ended:
+		case <-p.Ended():
 		}
 		select {
-		case <-p.ended: // it was faster
+		case <-p.Ended(): // it was faster
 		default:
 			w.count("kill producer", 1)
 			w.notef("a producer is killed")
-			p.signal(syscall.SIGKILL)
+			p.Kill()
 		}
 	}
-	if err := p.wait(ctx, time.Minute); err != nil {
+	late, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	if err := p.Wait(late); err != nil {
 		w.problemf("a producer: %v", err)
-		p.signal(syscall.SIGKILL)
-		<-p.ended
+		p.Kill()
 	}
 	if id := strings.TrimSpace(out.String()); s.run == "" && id != "" {
 		s.run = id
@@ -140,15 +139,15 @@ func (w *world) tryToSubmit(ctx context.Context, s *submission, file string, log
 		w.mu.Unlock()
 	}
 	s.to = time.Now()
-	switch code := p.code(); code {
+	switch code := p.Code(); code {
 	case 0, 2:
 		w.notef("run %s is in", s.run)
 		return true, nil
 	case 1, -1:
-		w.notef("a producer of run %q ended with %s", s.run, p.cmd.ProcessState)
+		w.notef("a producer of run %q ended with %s", s.run, p.Cmd.ProcessState)
 		return false, nil
 	default:
-		return false, fmt.Errorf("a producer ended with %s: see its log", p.cmd.ProcessState)
+		return false, fmt.Errorf("a producer ended with %s: see its log", p.Cmd.ProcessState)
 	}
 }
 

@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -14,6 +13,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"botfleet/cmd/internal/built"
 )
 
 // redisServer is a server on a port of its own, with its data in a folder.
@@ -22,7 +23,7 @@ type redisServer struct {
 	dir, port string
 	log       *os.File
 	turn      sync.Mutex // one end at a time
-	p         *process
+	p         *built.Process
 	client    *redis.Client // the judge's own, past all proxies
 }
 
@@ -53,28 +54,19 @@ const readyWithin = 60 * time.Second
 
 // start starts the server and waits until it answers with all its data.
 func (s *redisServer) start(ctx context.Context) error {
-	p, err := startProcess(s.life, command{ //nolint:contextcheck // it outlives who starts it
-		path: "redis-server", stdout: s.log, stderr: s.log,
-		args: []string{
-			"--bind", "127.0.0.1", "--port", s.port, "--dir", s.dir, "--save", "", "--appendonly", "yes", "--appendfsync", "always",
-			"--maxmemory", "1gb", "--maxmemory-policy", "noeviction",
-		},
-	})
+	cmd := built.Command(s.life, "redis-server", nil, //nolint:contextcheck // it outlives who starts it
+		"--bind", "127.0.0.1", "--port", s.port, "--dir", s.dir, "--save", "", "--appendonly", "yes", "--appendfsync", "always",
+		"--maxmemory", "1gb", "--maxmemory-policy", "noeviction")
+	cmd.Stdout, cmd.Stderr = s.log, s.log
+	p, err := built.Start(cmd)
 	if err != nil {
 		return err
 	}
 	s.p = p
 	ctx, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
-	for s.client.Ping(ctx).Err() != nil {
-		select {
-		case <-p.ended:
-			return errors.New("redis-server has ended by itself: see redis.log")
-		default:
-		}
-		if err := sleep(ctx, 20*time.Millisecond); err != nil {
-			return fmt.Errorf("redis-server does not answer: %w", err)
-		}
+	if err := p.Await(ctx, func() bool { return s.client.Ping(ctx).Err() == nil }); err != nil {
+		return fmt.Errorf("redis-server does not answer, see redis.log: %w", err)
 	}
 	return nil
 }
@@ -83,7 +75,9 @@ func (s *redisServer) start(ctx context.Context) error {
 func (s *redisServer) restart(ctx context.Context, sig syscall.Signal, away time.Duration) error {
 	s.turn.Lock()
 	defer s.turn.Unlock()
-	s.end(sig)
+	if err := s.end(sig); err != nil {
+		return err
+	}
 	if err := sleep(ctx, away); err != nil {
 		return err
 	}
@@ -91,16 +85,19 @@ func (s *redisServer) restart(ctx context.Context, sig syscall.Signal, away time
 }
 
 // end ends the server by a signal, and waits.
-func (s *redisServer) end(sig syscall.Signal) {
-	s.p.signal(sig)
-	<-s.p.ended
+func (s *redisServer) end(sig syscall.Signal) error {
+	if err := s.p.Signal(sig); err != nil {
+		return err
+	}
+	<-s.p.Ended()
+	return nil
 }
 
 // close ends everything.
 func (s *redisServer) close() {
 	_ = s.client.Close() // nothing is kept by it
 	if s.p != nil {
-		s.end(syscall.SIGKILL)
+		s.p.Kill()
 	}
 	_ = s.log.Close() // it was written by another process
 }

@@ -4,12 +4,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
+
+	"botfleet/cmd/internal/built"
 )
 
 // shutdownTimeout is SHUTDOWN_TIMEOUT of the workers.
@@ -27,7 +30,7 @@ type worker struct {
 
 	turn  sync.Mutex // one thing happens to it at a time
 	mu    sync.Mutex
-	p     *process
+	p     *built.Process
 	meant bool // the end of the present life is meant
 }
 
@@ -51,9 +54,9 @@ func (k *worker) name() string { return fmt.Sprintf("worker %d", k.index) }
 func (k *worker) start(ctx context.Context) error {
 	for ctx.Err() == nil {
 		out := newWatched(k.log, "worker started")
-		p, err := startProcess(k.w.life, command{ //nolint:contextcheck // it outlives who starts it
-			path: filepath.Join(k.w.bin, "worker"), env: k.w.workerEnv(k.net.addr()), stdout: out, stderr: out,
-		})
+		cmd := built.Command(k.w.life, filepath.Join(k.w.bin, "worker"), k.w.workerEnv(k.net.addr())) //nolint:contextcheck // it outlives who starts it
+		cmd.Stdout, cmd.Stderr = out, out
+		p, err := built.Start(cmd)
 		if err != nil {
 			return err
 		}
@@ -64,7 +67,7 @@ func (k *worker) start(ctx context.Context) error {
 			k.mu.Unlock()
 			k.w.lives.Go(func() { k.watch(k.w.life, p) })
 			return nil
-		case <-p.ended:
+		case <-p.Ended():
 		}
 		if err := sleep(ctx, time.Second); err != nil {
 			return err
@@ -74,22 +77,22 @@ func (k *worker) start(ctx context.Context) error {
 }
 
 // watch notices a worker that ends by itself, and starts it again.
-func (k *worker) watch(ctx context.Context, p *process) {
-	<-p.ended
+func (k *worker) watch(ctx context.Context, p *built.Process) {
+	<-p.Ended()
 	k.mu.Lock()
 	meant := k.meant
 	k.mu.Unlock()
 	if meant || ctx.Err() != nil {
 		return
 	}
-	k.w.problemf("%s ended by itself: %s", k.name(), p.cmd.ProcessState)
+	k.w.problemf("%s ended by itself: %s", k.name(), p.Cmd.ProcessState)
 	if err := k.start(ctx); err != nil && ctx.Err() == nil {
 		k.w.problemf("%s could not be started again: %v", k.name(), err)
 	}
 }
 
 // alive is the present life, whose end is meant from now on if ends is set.
-func (k *worker) alive(ends bool) *process {
+func (k *worker) alive(ends bool) *built.Process {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.meant = k.meant || ends
@@ -100,9 +103,7 @@ func (k *worker) alive(ends bool) *process {
 func (k *worker) kill(ctx context.Context, away time.Duration) error {
 	k.turn.Lock()
 	defer k.turn.Unlock()
-	p := k.alive(true)
-	p.signal(syscall.SIGKILL)
-	<-p.ended
+	k.alive(true).Kill()
 	if err := sleep(ctx, away); err != nil {
 		return err
 	}
@@ -114,10 +115,10 @@ func (k *worker) freeze(ctx context.Context, d time.Duration) error {
 	k.turn.Lock()
 	defer k.turn.Unlock()
 	p := k.alive(false)
-	p.signal(syscall.SIGSTOP)
-	err := sleep(ctx, d)
-	p.signal(syscall.SIGCONT)
-	return err
+	if err := p.Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	return errors.Join(sleep(ctx, d), p.Signal(syscall.SIGCONT))
 }
 
 // stop is SIGTERM, and a look at how it ends.
@@ -131,19 +132,19 @@ func (k *worker) stop(ctx context.Context) error {
 func (k *worker) end(ctx context.Context) error {
 	p := k.alive(true)
 	began := time.Now()
-	p.signal(syscall.SIGTERM)
-	if err := p.wait(ctx, shutdownTimeout+tolerance); err != nil {
+	if err := p.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, shutdownTimeout+tolerance)
+	defer cancel()
+	if p.Wait(ctx) != nil {
 		k.w.problemf("%s was told to stop and did not within %v", k.name(), shutdownTimeout+tolerance)
-		p.signal(syscall.SIGQUIT) // its goroutines say what it waits for
-		if p.wait(ctx, tolerance) != nil {
-			p.signal(syscall.SIGKILL)
-			<-p.ended
-		}
+		p.Quit()
 		return nil
 	}
 	k.w.notef("%s stopped in %.1f s", k.name(), time.Since(began).Seconds())
-	if code := p.code(); code != 0 {
-		k.w.problemf("%s was told to stop and ended with %s", k.name(), p.cmd.ProcessState)
+	if code := p.Code(); code != 0 {
+		k.w.problemf("%s was told to stop and ended with %s", k.name(), p.Cmd.ProcessState)
 	}
 	return nil
 }
@@ -164,9 +165,7 @@ func (k *worker) restart(ctx context.Context, away time.Duration) error {
 // close ends the worker, whatever it does.
 func (k *worker) close() {
 	if p := k.alive(true); p != nil {
-		p.signal(syscall.SIGKILL)
-		p.signal(syscall.SIGCONT)
-		<-p.ended
+		p.Kill()
 	}
 	k.net.close()
 	_ = k.log.Close() // its writers have ended

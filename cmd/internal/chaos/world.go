@@ -213,7 +213,7 @@ func word(key string, n int) string {
 func (w *world) commonEnv(redis string) []string {
 	return []string{
 		"REDIS_URL=redis://" + redis + "/0", "SECRETS_KEY=" + w.key, "ALLOW_INSECURE_PORTALS=127.0.0.0/8",
-		"BATCH=" + w.story.batch, "PORTAL_PARALLEL=" + strconv.Itoa(portalParallel), "GORACE=halt_on_error=1",
+		"BATCH=" + w.story.batch, "PORTAL_PARALLEL=" + strconv.Itoa(portalParallel),
 	}
 }
 

@@ -181,10 +181,10 @@ func (b *bad) folder(t *testing.T) string {
 // judge runs a case and wants what it says.
 func (b *bad) judge(t *testing.T, client redis.UniversalClient, env []string) {
 	t.Helper()
-	p := &process{t: t, name: "enqueue", cmd: command("enqueue", append(env, b.env...), b.args...), ended: make(chan struct{})}
-	p.cmd.Dir = b.folder(t)
+	cmd := command(t, "enqueue", append(env, b.env...), b.args...)
+	cmd.Dir = b.folder(t)
 	began := time.Now()
-	p.launch()
+	p := launch(t, cmd)
 	p.expect(b.code, 20*time.Second)
 	if took := time.Since(began); took > 10*time.Second {
 		t.Errorf("it took %v to say so", took)

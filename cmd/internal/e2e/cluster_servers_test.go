@@ -26,6 +26,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"botfleet/cmd/internal/built"
 )
 
 // Passwords of the users below. Nothing may print the fleet's.
@@ -181,7 +183,7 @@ func (m *member) kill() {
 	_ = m.cmd.Wait()
 	m.cmd = nil
 	if m.t.Failed() {
-		m.t.Logf("the server at %s printed:\n%s", m.addr, tail(m.output.String()))
+		m.t.Logf("the server at %s printed:\n%s", m.addr, built.Tail(m.output.String()))
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"botfleet/bitrix/portals"
+	"botfleet/cmd/internal/built"
 )
 
 // cluster is three masters, each with a replica.
@@ -82,7 +83,7 @@ func pagesWork(t *testing.T, w *process) {
 	awaitReady(t, w, true, 10*time.Second)
 	for path, want := range map[string]string{"/": "</html>", "/dashboard/api/queues": portals.QueueName(0), "/dashboard/api/redis_info": `"info":{`} {
 		if got := page(t, w, path); !strings.Contains(got, want) {
-			t.Errorf("%s has no %q: %s", path, want, tail(got))
+			t.Errorf("%s has no %q: %s", path, want, built.Tail(got))
 		}
 	}
 	metrics := page(t, w, "/metrics")

@@ -53,7 +53,7 @@ func TestKilledRunGoesOn(t *testing.T) {
 				p := start(t, "enqueue", env, args...)
 				before := f.created()
 				await(t, time.Minute, "60 more bots", func() bool { return f.created() >= before+60 })
-				p.kill()
+				p.Kill()
 				f.calm()
 				if lasting {
 					ageLeases(t, url(env))
@@ -113,7 +113,7 @@ func oneLine(t *testing.T, p *process, want string) {
 		}
 	}
 	if len(said) != 1 || !strings.Contains(said[0], want) {
-		t.Errorf("enqueue %s said, instead of one line with %q: %s", p.cmd.Args[1], want, p.stderr.String())
+		t.Errorf("enqueue %s said, instead of one line with %q: %s", p.Cmd.Args[1], want, p.stderr.String())
 	}
 }
 
@@ -156,10 +156,9 @@ func head(t *testing.T, env []string, args ...string) (p *process, first string)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p = &process{t: t, name: "enqueue", ended: make(chan struct{})}
-	p.cmd = command("enqueue", env, args...)
-	p.cmd.Stdout = w
-	p.launch()
+	cmd := command(t, "enqueue", env, args...)
+	cmd.Stdout = w
+	p = launch(t, cmd)
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}

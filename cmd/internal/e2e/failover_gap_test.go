@@ -50,7 +50,7 @@ func failingOver(t *testing.T, f *fleet, client redis.UniversalClient, key strin
 
 // longestPause is the longest time without a new bot until stop is closed.
 func (f *fleet) longestPause(stop <-chan struct{}) (most time.Duration) {
-	tick := time.NewTicker(pollEvery)
+	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	last, at := f.created(), time.Now()
 	for {

@@ -3,14 +3,15 @@
 package e2e
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"botfleet/cmd/internal/built"
 )
 
 // binaries is the folder of the built commands; set once, before any test.
@@ -26,7 +27,7 @@ func runAll(m *testing.M) int {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	binaries = dir
-	if err := build(dir); err != nil {
+	if err := built.Build(context.Background(), dir, withRace, "enqueue", "worker"); err != nil {
 		return fail(err)
 	}
 	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
@@ -46,18 +47,4 @@ func runAll(m *testing.M) int {
 func fail(err error) int {
 	_, _ = fmt.Fprintln(os.Stderr, "e2e:", err)
 	return 1
-}
-
-// build builds the commands as they are released, or with the race detector
-// when the tests run with it.
-func build(dir string) error {
-	args := []string{"build", "-o", dir + string(filepath.Separator)}
-	if withRace {
-		args = append(args, "-race")
-	}
-	cmd := exec.Command("go", append(args, "botfleet/cmd/enqueue", "botfleet/cmd/worker")...)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("build the commands: %w\n%s", err, out)
-	}
-	return nil
 }

@@ -91,7 +91,7 @@ func TestNoSecretOfAnApplicationIsPrintedOrStoredOpen(t *testing.T) {
 	submit := start(t, "enqueue", env, "submit", "--wait", "--portals", f.file(), writeJSONL(t, rows))
 	arguments := ""
 	for _, p := range []*process{w, submit} {
-		line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.cmd.Process.Pid))
+		line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.Cmd.Process.Pid))
 		if err != nil {
 			t.Fatal(err)
 		}

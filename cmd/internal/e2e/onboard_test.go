@@ -14,6 +14,7 @@ import (
 
 	"botfleet/bitrix/portals"
 	"botfleet/bitrix/sandbox"
+	"botfleet/cmd/internal/built"
 	"botfleet/ratelimit/redistest"
 )
 
@@ -170,11 +171,11 @@ func TestInstalledPortalsGetTheirBots(t *testing.T) {
 	}
 	status := finish(t, 0, time.Minute, "enqueue", f.env(), "status").stdout.String()
 	if n := strings.Count(status, "install of "+f.names[0]); n != 1 {
-		t.Errorf("status names %d installs of %s:\n%s", n, f.names[0], tail(status))
+		t.Errorf("status names %d installs of %s:\n%s", n, f.names[0], built.Tail(status))
 	}
 	list := finish(t, 0, time.Minute, "enqueue", f.env(), "portals", "list").stdout.String()
 	if !strings.Contains(list, f.names[0]) {
-		t.Errorf("the portal is not listed:\n%s", tail(list))
+		t.Errorf("the portal is not listed:\n%s", built.Tail(list))
 	}
 	f.noneLeaks(first, second)
 	first.stop(20 * time.Second)
@@ -253,7 +254,7 @@ func TestKilledWorkerLosesNoInstall(t *testing.T) {
 		}
 	}
 	await(t, time.Minute, "a proof", func() bool { return f.box.Stats().Requests > 0 })
-	w.kill()
+	w.Kill()
 	ageLeases(t, f.url)
 	next, _ := f.worker()
 	f.hasItsBots(all...)

@@ -3,147 +3,95 @@
 package e2e
 
 import (
-	"bytes"
-	"errors"
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
-)
 
-// pollEvery is how often await looks.
-const pollEvery = 10 * time.Millisecond
+	"botfleet/cmd/internal/built"
+)
 
 // await waits until cond holds, and fails the test when it does not within bound.
 func await(t *testing.T, bound time.Duration, what string, cond func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(bound)
-	defer deadline.Stop()
-	tick := time.NewTicker(pollEvery)
-	defer tick.Stop()
-	for !cond() {
-		select {
-		case <-deadline.C:
-			t.Fatalf("waited %v for: %s", bound, what)
-		case <-tick.C:
-		}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), bound) // cleanups wait too
+	defer cancel()
+	if built.Await(ctx, cond) != nil {
+		t.Fatalf("waited %v for: %s", bound, what)
 	}
-}
-
-// output gathers what a process prints, while others read it.
-type output struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
 }
 
 // process is a running command.
 type process struct {
+	*built.Process
+
 	t              *testing.T
 	name           string
-	cmd            *exec.Cmd
-	stdout, stderr output
-	ended          chan struct{} // closed when it has ended
+	stdout, stderr built.Output
 }
 
-// command is a command that has not been started: "enqueue" or "worker", with
-// nothing in its environment but what is given and what a process needs.
-func command(name string, env []string, args ...string) *exec.Cmd {
-	cmd := exec.Command(filepath.Join(binaries, name), args...)
-	cmd.Env = append([]string{
-		"PATH=" + os.Getenv("PATH"), "HOME=" + os.TempDir(), "TMPDIR=" + os.TempDir(),
-		"GORACE=halt_on_error=1", "ALLOW_INSECURE_PORTALS=127.0.0.0/8",
-	}, env...)
-	return cmd
+// command is a command that has not been started: "enqueue" or "worker".
+func command(t *testing.T, name string, env []string, args ...string) *exec.Cmd {
+	t.Helper()
+	return built.Command(t.Context(), filepath.Join(binaries, name), append([]string{"ALLOW_INSECURE_PORTALS=127.0.0.0/8"}, env...), args...)
 }
 
 // start starts a command. It is killed when the test ends before it does.
 func start(t *testing.T, name string, env []string, args ...string) *process {
 	t.Helper()
-	p := &process{t: t, name: name, cmd: command(name, env, args...), ended: make(chan struct{})}
-	p.launch()
-	return p
+	return launch(t, command(t, name, env, args...))
 }
 
-// launch starts the process and sees to its end.
-func (p *process) launch() {
-	p.t.Helper()
-	if p.cmd.Stdout == nil {
-		p.cmd.Stdout = &p.stdout
+// launch starts a command, whose standard output may go elsewhere.
+func launch(t *testing.T, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{t: t, name: filepath.Base(cmd.Path)}
+	if cmd.Stdout == nil {
+		cmd.Stdout = &p.stdout
 	}
-	p.cmd.Stderr = &p.stderr
-	if err := p.cmd.Start(); err != nil {
-		p.t.Fatal(err)
+	cmd.Stderr = &p.stderr
+	var err error
+	if p.Process, err = built.Start(cmd); err != nil {
+		t.Fatal(err)
 	}
-	go func() { // ends with the process, which Cleanup ends
-		defer close(p.ended)
-		_ = p.cmd.Wait() // the status is read where it matters
-	}()
-	p.t.Cleanup(func() {
-		p.kill()
-		if p.t.Failed() {
-			p.t.Logf("%s printed:\n%s", p.name, tail(p.stderr.String()))
+	t.Cleanup(func() {
+		p.Kill()
+		if t.Failed() {
+			t.Logf("%s printed:\n%s", p.name, built.Tail(p.stderr.String()))
 		}
 	})
-}
-
-// tail is the end of a long text.
-func tail(s string) string {
-	const most = 4000
-	if len(s) > most {
-		return "…" + s[len(s)-most:]
-	}
-	return s
+	return p
 }
 
 func (p *process) signal(s os.Signal) {
 	p.t.Helper()
-	if err := p.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		p.t.Fatalf("signal %s: %v", p.name, err)
+	if err := p.Signal(s); err != nil {
+		p.t.Fatal(err)
 	}
-}
-
-func (p *process) kill() {
-	_ = p.cmd.Process.Kill() // an ended process is left alone
-	<-p.ended
 }
 
 // wait waits for the process's end and returns its exit status.
 func (p *process) wait(bound time.Duration) int {
 	p.t.Helper()
-	deadline := time.NewTimer(bound)
-	defer deadline.Stop()
-	select {
-	case <-p.ended:
-	case <-deadline.C:
-		_ = p.cmd.Process.Signal(syscall.SIGQUIT) // its goroutines say what it waits for
-		p.kill()
-		p.t.Fatalf("%s did not end within %v:\n%s", p.name, bound, tail(p.stderr.String()))
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.t.Context()), bound) // likewise
+	defer cancel()
+	if err := p.Wait(ctx); err != nil {
+		p.Quit()
+		p.t.Fatalf("%v within %v:\n%s", err, bound, built.Tail(p.stderr.String()))
 	}
-	return p.cmd.ProcessState.ExitCode()
+	return p.Code()
 }
 
 // expect waits for the process's end and fails the test when its status is another.
 func (p *process) expect(code int, bound time.Duration) {
 	p.t.Helper()
 	if got := p.wait(bound); got != code {
-		p.t.Fatalf("%s %s: exit status %d, want %d\nstdout:\n%s\nstderr:\n%s", p.name, strings.Join(p.cmd.Args[1:], " "),
-			got, code, tail(p.stdout.String()), tail(p.stderr.String()))
+		p.t.Fatalf("%s %s: exit status %d, want %d\nstdout:\n%s\nstderr:\n%s", p.name, strings.Join(p.Cmd.Args[1:], " "),
+			got, code, built.Tail(p.stdout.String()), built.Tail(p.stderr.String()))
 	}
 }
 
@@ -166,14 +114,11 @@ func startWorker(t *testing.T, env ...string) *process {
 // awaitLine waits until a process has written a text to standard error.
 func awaitLine(t *testing.T, p *process, text string) {
 	t.Helper()
-	await(t, time.Minute, p.name+" printing "+text, func() bool {
-		select {
-		case <-p.ended:
-			t.Fatalf("%s ended before it printed %q:\n%s", p.name, text, tail(p.stderr.String()))
-		default:
-		}
-		return strings.Contains(p.stderr.String(), text)
-	})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := p.Await(ctx, func() bool { return strings.Contains(p.stderr.String(), text) }); err != nil {
+		t.Fatalf("%s, which was to print %q: %v:\n%s", p.name, text, err, built.Tail(p.stderr.String()))
+	}
 }
 
 // stop ends a worker as an operator does.

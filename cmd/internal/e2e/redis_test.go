@@ -19,6 +19,7 @@ import (
 
 	"botfleet/bitrix/portals"
 	"botfleet/bitrix/sandbox"
+	"botfleet/cmd/internal/built"
 	"botfleet/ratelimit/redistest"
 )
 
@@ -185,7 +186,7 @@ func TestKilledSubmitGoesOn(t *testing.T) {
 	env := []string{"REDIS_URL=" + server.URL, "SECRETS_KEY=" + portals.NewKey()}
 	p := start(t, "enqueue", env, "submit", "--portals", f.file(), input)
 	awaitTasks(t, server.URL)
-	p.kill()
+	p.Kill()
 	run := strings.TrimSpace(p.stdout.String())
 	if c := tallyOf(t, env, run); c.State != "submitting" || c.Queued == 0 || c.Queued == len(rows) {
 		t.Errorf("after the producer's death: %+v", c)
@@ -197,7 +198,7 @@ func TestKilledSubmitGoesOn(t *testing.T) {
 func noPanic(t *testing.T, p *process) {
 	t.Helper()
 	if text := p.stderr.String(); strings.Contains(text, "goroutine ") || strings.Contains(text, "panic") {
-		t.Errorf("%s said: %s", p.name, tail(text))
+		t.Errorf("%s said: %s", p.name, built.Tail(text))
 	}
 }
 

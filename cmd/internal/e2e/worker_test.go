@@ -14,6 +14,7 @@ import (
 
 	"botfleet/bitrix/portals"
 	"botfleet/bitrix/sandbox"
+	"botfleet/cmd/internal/built"
 	"botfleet/ratelimit/redistest"
 )
 
@@ -91,7 +92,7 @@ func TestKilledWorkerLosesNothing(t *testing.T) {
 	run := submitted(t, env, "--portals", f.file(), writeJSONL(t, rows))
 	w := startWorker(t, env...)
 	await(t, time.Minute, "20 bots", func() bool { return f.created() >= 20 })
-	w.kill()
+	w.Kill()
 	ageLeases(t, url(env))
 	startWorker(t, env...)
 	results := resultsOf(t, env, run, len(rows), time.Minute)
@@ -159,7 +160,7 @@ func TestTwoWorkersShareTheLimits(t *testing.T) {
 	}
 	for i, w := range workers {
 		if !strings.Contains(w.stderr.String(), "msg=outcome") {
-			t.Errorf("worker %d registered nothing:\n%s", i+1, tail(w.stderr.String()))
+			t.Errorf("worker %d registered nothing:\n%s", i+1, built.Tail(w.stderr.String()))
 		}
 		w.stop(10 * time.Second)
 	}
@@ -272,10 +273,9 @@ func TestClosedStandardOutput(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{t: t, name: "enqueue", ended: make(chan struct{})}
-	p.cmd = command("enqueue", []string{"SHUTDOWN_TIMEOUT=5s"}, "run", "--portals", f.file(), writeJSONL(t, goodRows(f.names, 10)))
-	p.cmd.Stdout = w
-	p.launch()
+	cmd := command(t, "enqueue", []string{"SHUTDOWN_TIMEOUT=5s"}, "run", "--portals", f.file(), writeJSONL(t, goodRows(f.names, 10)))
+	cmd.Stdout = w
+	p := launch(t, cmd)
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -15,38 +14,43 @@ import (
 
 	"botfleet/bitrix/portals"
 	"botfleet/bitrix/sandbox"
+	"botfleet/cmd/internal/built"
 	"botfleet/ratelimit/redistest"
 )
 
 // program is a built command with its environment.
 type program struct {
+	*built.Process
+
 	path    string
 	environ []string
-	says    output
-	cmd     *exec.Cmd
+	says    built.Output
 }
 
 func (p *program) start(t *testing.T, args ...string) {
 	t.Helper()
-	p.cmd = exec.CommandContext(t.Context(), p.path, args...)
-	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = p.environ, &p.says, &p.says
-	if err := p.cmd.Start(); err != nil {
+	cmd := built.Command(t.Context(), p.path, p.environ, args...)
+	cmd.Stdout, cmd.Stderr = &p.says, &p.says
+	var err error
+	if p.Process, err = built.Start(cmd); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// eventually waits for a condition, for at most 60 s.
-func eventually(t *testing.T, what string, ok func() bool) {
+// stop is SIGTERM, and what comes of it within SHUTDOWN_TIMEOUT.
+func (p *program) stop(t *testing.T) {
 	t.Helper()
-	deadline := time.After(time.Minute)
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-deadline:
-			t.Fatal(what)
-		case <-tick.C:
-		}
+	if err := p.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := p.Wait(ctx); err != nil {
+		p.Quit()
+		t.Fatalf("%v: %s", err, built.Tail(p.says.String()))
+	}
+	if err := p.Err(); err != nil {
+		t.Fatalf("%v: %s", err, p.says.String())
 	}
 }
 
@@ -56,9 +60,8 @@ const portalSecret = "w3bh00k-s3cr3t"
 func world(t *testing.T, collector string) (worker, enqueue *program, portalsFile, rowsFile string) {
 	t.Helper()
 	dir := t.TempDir()
-	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", dir+string(filepath.Separator), "botfleet/cmd/traced/worker", "botfleet/cmd/traced/enqueue").CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	if err := built.Build(t.Context(), dir, false, "traced/worker", "traced/enqueue"); err != nil {
+		t.Fatal(err)
 	}
 	box := sandbox.Start(t, sandbox.WithUnknownHosts(sandbox.Cloud("")))
 	addr := box.Addr()
@@ -77,7 +80,7 @@ func world(t *testing.T, collector string) (worker, enqueue *program, portalsFil
 	}
 	environ := []string{
 		"REDIS_URL=" + redistest.Start(t).URL, "SECRETS_KEY=" + portals.NewKey(), "ALLOW_INSECURE_PORTALS=127.0.0.0/8",
-		"HTTP_ADDR=127.0.0.1:0", "SHUTDOWN_TIMEOUT=20s", "PATH=" + os.Getenv("PATH"), "HOME=" + dir,
+		"HTTP_ADDR=127.0.0.1:0", "SHUTDOWN_TIMEOUT=20s",
 		"OTEL_EXPORTER_OTLP_ENDPOINT=" + collector, "OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20" + credential,
 		"OTEL_RESOURCE_ATTRIBUTES=team=crm",
 	}
@@ -89,18 +92,13 @@ func TestTheCommandsTellACollector(t *testing.T) {
 	worker, enqueue, list, rows := world(t, c.URL)
 	worker.start(t)
 	enqueue.start(t, "submit", "--portals", list, "--wait", "--output", filepath.Join(t.TempDir(), "out.jsonl"), rows)
-	if err := enqueue.cmd.Wait(); err != nil {
+	if err := enqueue.Err(); err != nil {
 		t.Fatalf("%v: %s\n%s", err, enqueue.says.String(), worker.says.String())
 	}
 	if c.named()["queue row"] != 60 { // its own are told before it ends
 		t.Errorf("%v", c.named())
 	}
-	if err := worker.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	if err := worker.cmd.Wait(); err != nil {
-		t.Fatalf("%v: %s", err, worker.says.String())
-	}
+	worker.stop(t)
 	if n := c.named(); n["submit"] != 1 || n["register bot"] < 60 || n["imbot.register"]+n["batch"] == 0 {
 		t.Errorf("%v", n)
 	}
@@ -135,22 +133,15 @@ func TestTheCommandsWorkWithoutTheirCollector(t *testing.T) {
 	worker.environ = append(worker.environ, "OTEL_BSP_SCHEDULE_DELAY=50", "OTEL_BSP_EXPORT_TIMEOUT=200")
 	worker.start(t)
 	enqueue.start(t, "submit", "--portals", list, "--wait", "--output", filepath.Join(t.TempDir(), "out.jsonl"), rows)
-	if err := enqueue.cmd.Wait(); err != nil {
+	if err := enqueue.Err(); err != nil {
 		t.Fatalf("%v: %s\n%s", err, enqueue.says.String(), worker.says.String())
 	}
-	eventually(t, "nothing is said of lost traces", func() bool { return strings.Contains(worker.says.String(), "traces are lost") })
-	began := time.Now()
-	if err := worker.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second) // SHUTDOWN_TIMEOUT
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	stop := context.AfterFunc(ctx, func() { _ = worker.cmd.Process.Kill() })
-	err := worker.cmd.Wait()
-	stop()
-	if err != nil {
-		t.Fatalf("%v after %s: %s", err, time.Since(began), worker.says.String())
+	if err := worker.Await(ctx, func() bool { return strings.Contains(worker.says.String(), "traces are lost") }); err != nil {
+		t.Fatalf("nothing is said of lost traces: %v", err)
 	}
+	worker.stop(t)
 	said := worker.says.String()
 	if strings.Count(said, "traces are lost, until") != 1 || strings.Count(said, "the last traces are lost") != 1 {
 		t.Error(said)

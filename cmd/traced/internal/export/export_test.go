@@ -1,18 +1,17 @@
 package export
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.uber.org/goleak"
 
+	"botfleet/cmd/internal/built"
 	"botfleet/tasks"
 )
 
@@ -65,33 +64,15 @@ func TestTracesCanBeTurnedOff(t *testing.T) {
 	}
 }
 
-// output is a log that may be read while it is written.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
-}
-
 const credential = "s3cr3t-t0ken"
 
 // start makes a tracer that sends to a URL, with a log that is returned.
-func start(t *testing.T, to string) (log *output, span func(), end func(context.Context) error) {
+func start(t *testing.T, to string) (log *built.Output, span func(), end func(context.Context) error) {
 	t.Helper()
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", to)
 	t.Setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20"+credential)
 	t.Setenv("OTEL_BSP_SCHEDULE_DELAY", "20")
-	log = &output{}
+	log = &built.Output{}
 	tracer, end, err := As("botfleet-test")(t.Context(), []string{"OTEL_EXPORTER_OTLP_ENDPOINT=" + to}, slog.New(slog.NewTextHandler(log, nil)))
 	if err != nil {
 		t.Fatal(err)
@@ -172,7 +153,7 @@ func (f *flaky) ExportSpans(context.Context, []sdktrace.ReadOnlySpan) error { re
 func (f *flaky) Shutdown(context.Context) error                             { return nil }
 
 func TestThatTracesAreSentAgainIsTold(t *testing.T) {
-	var log output
+	var log built.Output
 	to := &flaky{err: context.DeadlineExceeded}
 	e := &exporter{next: to, log: slog.New(slog.NewTextHandler(&log, nil))}
 	spans := make([]sdktrace.ReadOnlySpan, 3)
