@@ -104,7 +104,7 @@ func (w *world) tryToSubmit(ctx context.Context, s *submission, file string, log
 	}
 	var out bytes.Buffer
 	printed := newWatched(&out, "\n")
-	cmd := built.Command(ctx, filepath.Join(w.bin, "enqueue"), w.commonEnv(w.producers.addr()), append(args, file)...)
+	cmd := built.Command(ctx, filepath.Join(w.bin, "enqueue"), w.commonEnv(w.producers.Addr()), append(args, file)...)
 	cmd.Stdout, cmd.Stderr = printed, log
 	p, err := built.Start(cmd)
 	if err != nil {

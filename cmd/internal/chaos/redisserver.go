@@ -24,7 +24,7 @@ type redisServer struct {
 	log       *os.File
 	turn      sync.Mutex // one end at a time
 	p         *built.Process
-	client    *redis.Client // the judge's own, past all proxies
+	client    *redis.Client // the judge's own, past all cables
 }
 
 func startRedis(ctx context.Context, dir string) (*redisServer, error) {

@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"time"
+
+	"botfleet/cmd/internal/cable"
 )
 
 // story is all that a seed decides.
@@ -66,10 +68,10 @@ const (
 type event struct {
 	at, lasts time.Duration
 	what      what
-	who       int  // worker or portal; -1 all of them
-	how       mode // of a cut
-	forgets   bool // a cut: connections that were there are dead when it heals
-	n         int  // how many clicks
+	who       int        // worker or portal; -1 all of them
+	how       cable.Mode // of a cut
+	forgets   bool       // a cut: connections that were there are dead when it heals
+	n         int        // how many clicks
 }
 
 func (e event) end() time.Duration { return e.at + e.lasts }
@@ -218,7 +220,7 @@ func (a *author) redis() {
 
 // cuts disconnects programs from Redis.
 func (a *author) cuts() {
-	modes := []mode{refusing, dead, deaf, dead, deaf}
+	modes := []cable.Mode{cable.Refusing, cable.Dead, cable.Deaf, cable.Dead, cable.Deaf}
 	a.Shuffle(len(modes), func(i, k int) { modes[i], modes[k] = modes[k], modes[i] })
 	for n, m := range modes {
 		a.add(event{

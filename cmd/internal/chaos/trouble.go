@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"botfleet/cmd/internal/cable"
 )
 
 // trouble lets everything happen that the story tells, each at its time.
@@ -75,7 +77,7 @@ func (w *world) happen(ctx context.Context, e event) error {
 
 // cut cuts the network of one program, or of all.
 func (w *world) cut(ctx context.Context, e event) error {
-	var nets []*proxy
+	var nets []*cable.Cable
 	for _, k := range w.workers {
 		nets = append(nets, k.net)
 	}
@@ -84,11 +86,11 @@ func (w *world) cut(ctx context.Context, e event) error {
 		nets = nets[e.who : e.who+1]
 	}
 	for _, p := range nets {
-		p.set(e.how, e.forgets)
+		p.Set(e.how, e.forgets)
 	}
 	err := sleep(ctx, e.lasts)
 	for _, p := range nets {
-		p.set(whole, e.forgets)
+		p.Set(cable.Whole, e.forgets)
 	}
 	return err
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"botfleet/cmd/internal/built"
+	"botfleet/cmd/internal/cable"
 )
 
 // shutdownTimeout is SHUTDOWN_TIMEOUT of the workers.
@@ -25,7 +26,7 @@ const tolerance = 3 * time.Second
 type worker struct {
 	w     *world
 	index int
-	net   *proxy
+	net   *cable.Cable
 	log   *os.File
 
 	turn  sync.Mutex // one thing happens to it at a time
@@ -35,13 +36,13 @@ type worker struct {
 }
 
 func (w *world) newWorker(ctx context.Context, index int) (*worker, error) {
-	net, err := newProxy(ctx, w.redis.addr(), 0)
+	net, err := cable.New(ctx, w.redis.addr(), 0)
 	if err != nil {
 		return nil, err
 	}
 	log, err := os.Create(filepath.Join(w.dir, fmt.Sprintf("worker-%d.log", index)))
 	if err != nil {
-		net.close()
+		net.Close()
 		return nil, fmt.Errorf("make a worker's log: %w", err)
 	}
 	return &worker{w: w, index: index, net: net, log: log}, nil
@@ -54,7 +55,7 @@ func (k *worker) name() string { return fmt.Sprintf("worker %d", k.index) }
 func (k *worker) start(ctx context.Context) error {
 	for ctx.Err() == nil {
 		out := newWatched(k.log, "worker started")
-		cmd := built.Command(k.w.life, filepath.Join(k.w.bin, "worker"), k.w.workerEnv(k.net.addr())) //nolint:contextcheck // it outlives who starts it
+		cmd := built.Command(k.w.life, filepath.Join(k.w.bin, "worker"), k.w.workerEnv(k.net.Addr())) //nolint:contextcheck // it outlives who starts it
 		cmd.Stdout, cmd.Stderr = out, out
 		p, err := built.Start(cmd)
 		if err != nil {
@@ -167,6 +168,6 @@ func (k *worker) close() {
 	if p := k.alive(true); p != nil {
 		p.Kill()
 	}
-	k.net.close()
+	k.net.Close()
 	_ = k.log.Close() // its writers have ended
 }

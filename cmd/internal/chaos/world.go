@@ -19,6 +19,7 @@ import (
 
 	"botfleet/bitrix/portals"
 	"botfleet/bitrix/sandbox"
+	"botfleet/cmd/internal/cable"
 	"botfleet/tasks/runs"
 	"botfleet/tasks/sweep"
 )
@@ -38,7 +39,7 @@ type world struct {
 	box       *sandbox.Sandbox
 	places    []*place
 	workers   []*worker
-	producers *proxy
+	producers *cable.Cable
 	registry  *portals.Registry
 	store     *runs.Store
 	inspector *asynq.Inspector
@@ -175,7 +176,7 @@ func (w *world) build(ctx context.Context) (err error) {
 	if err := w.open(); err != nil {
 		return err
 	}
-	if w.producers, err = newProxy(ctx, w.redis.addr(), producerDrag); err != nil {
+	if w.producers, err = cable.New(ctx, w.redis.addr(), producerDrag); err != nil {
 		return err
 	}
 	if err := w.importPortals(ctx); err != nil {
@@ -239,7 +240,7 @@ func (w *world) close() {
 	}
 	w.lives.Wait()
 	if w.producers != nil {
-		w.producers.close()
+		w.producers.Close()
 	}
 	if w.redis != nil {
 		w.redis.close()

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"botfleet/cmd/internal/cable"
 	"botfleet/ratelimit/redistest"
 )
 
@@ -17,29 +18,33 @@ import (
 // every portal is asked exactly once for each of its rows.
 func TestOutagesOfRedisRunNothingTwice(t *testing.T) {
 	t.Parallel()
-	for name, outage := range map[string]func(*redistest.Server, *cable){
-		"frozen": func(s *redistest.Server, _ *cable) {
+	for name, outage := range map[string]func(*redistest.Server, *cable.Cable){
+		"frozen": func(s *redistest.Server, _ *cable.Cable) {
 			s.Freeze()
 			lasts(15 * time.Second)
 			s.Thaw()
 		},
-		"restarted": func(s *redistest.Server, _ *cable) {
+		"restarted": func(s *redistest.Server, _ *cable.Cable) {
 			s.Kill()
 			lasts(8 * time.Second)
 			s.Restart()
 		},
-		"cut off": func(_ *redistest.Server, c *cable) {
-			c.pull()
+		"cut off": func(_ *redistest.Server, c *cable.Cable) {
+			c.Set(cable.Refusing, false)
 			lasts(15 * time.Second)
-			c.plugIn()
+			c.Set(cable.Whole, false)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f, rows := busyFleet(t)
 			server := redistest.Start(t, redistest.AOF())
-			c := newCable(t, server.Addr)
-			env := busySettings("redis://" + c.addr + "/0")
+			c, err := cable.New(t.Context(), server.Addr, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(c.Close)
+			env := busySettings("redis://" + c.Addr() + "/0")
 			run := submitted(t, env, "--portals", f.file(), writeJSONL(t, rows))
 			w := startWorker(t, env...)
 			await(t, time.Minute, "300 bots", func() bool { return f.created() >= 300 })

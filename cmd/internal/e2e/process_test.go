@@ -25,6 +25,9 @@ func await(t *testing.T, bound time.Duration, what string, cond func() bool) {
 	}
 }
 
+// lasts waits as long as something is to last.
+func lasts(d time.Duration) { <-time.After(d) }
+
 // process is a running command.
 type process struct {
 	*built.Process

@@ -1,6 +1,6 @@
-// The network that is cut.
+// A cable before a server that repeats what it hears.
 
-package main
+package cable
 
 import (
 	"bufio"
@@ -14,17 +14,10 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if err := goleak.Find(); code == 0 && err != nil {
-		_, _ = os.Stderr.WriteString(err.Error())
-		code = 1
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// echo is a server that repeats every line, behind a proxy.
-func echo(t *testing.T) *proxy {
+// echo is a server that repeats every line, behind a cable.
+func echo(t *testing.T) *Cable {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -43,12 +36,12 @@ func echo(t *testing.T) *proxy {
 			})
 		}
 	})
-	p, err := newProxy(t.Context(), l.Addr().String(), 0)
+	p, err := New(t.Context(), l.Addr().String(), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		p.close()
+		p.Close()
 		_ = l.Close()
 		all.Wait()
 	})
@@ -61,9 +54,9 @@ type line struct {
 	in *bufio.Reader
 }
 
-func dial(t *testing.T, p *proxy) *line {
+func dial(t *testing.T, p *Cable) *line {
 	t.Helper()
-	c, err := net.Dial("tcp", p.addr())
+	c, err := net.Dial("tcp", p.Addr())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,17 +86,17 @@ const (
 )
 
 func TestACutNetworkDeliversLate(t *testing.T) {
-	for _, m := range []mode{dead, deaf} {
+	for _, m := range []Mode{Dead, Deaf} {
 		p := echo(t)
 		l := dial(t, p)
 		if got, err := l.ask("one", soon); got != "one\n" || err != nil {
 			t.Fatal(got, err)
 		}
-		p.set(m, false)
+		p.Set(m, false)
 		if got, err := l.ask("two", idle); err == nil {
 			t.Errorf("%s: %q came through", m, got)
 		}
-		p.set(whole, false)
+		p.Set(Whole, false)
 		if got, err := l.hear(soon); got != "two\n" || err != nil {
 			t.Errorf("%s: %q %v after it healed", m, got, err)
 		}
@@ -116,8 +109,8 @@ func TestACutNetworkForgets(t *testing.T) {
 	if _, err := l.ask("one", soon); err != nil {
 		t.Fatal(err)
 	}
-	p.set(dead, true)
-	p.set(whole, true)
+	p.Set(Dead, true)
+	p.Set(Whole, true)
 	if got, err := l.ask("two", soon); err == nil || os.IsTimeout(err) {
 		t.Errorf("%q, %v: the connection is not told that it is dead", got, err)
 	}
@@ -132,19 +125,33 @@ func TestARefusingNetworkResets(t *testing.T) {
 	if _, err := l.ask("one", soon); err != nil {
 		t.Fatal(err)
 	}
-	p.set(refusing, false)
+	p.Set(Refusing, false)
 	if got, err := l.hear(soon); err == nil || os.IsTimeout(err) {
 		t.Errorf("%q, %v: the connection still stands", got, err)
 	}
-	if c, err := net.Dial("tcp", p.addr()); err == nil { // it may be reset that soon
+	if c, err := net.Dial("tcp", p.Addr()); err == nil { // it may be reset that soon
 		l := &line{t: t, Conn: c, in: bufio.NewReader(c)}
 		if got, err := l.ask("two", soon); err == nil || os.IsTimeout(err) {
 			t.Errorf("%q, %v: a new connection stands", got, err)
 		}
 		_ = c.Close()
 	}
-	p.set(whole, false)
+	p.Set(Whole, false)
 	if got, err := dial(t, p).ask("three", soon); got != "three\n" || err != nil {
 		t.Errorf("after it healed: %q %v", got, err)
+	}
+}
+
+// What is over is told as such, and not as a break.
+func TestAnEndIsPassedOn(t *testing.T) {
+	l := dial(t, echo(t))
+	if _, err := l.ask("one", soon); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Conn.(*net.TCPConn).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := l.hear(soon); got != "" || err != io.EOF { //nolint:errorlint // a reader returns it as it is
+		t.Errorf("%q, %v: not an end", got, err)
 	}
 }
