@@ -108,59 +108,38 @@ func TestCheckSaysWhatBinds(t *testing.T) {
 var secretsKey = "SECRETS_KEY=" + strings.Repeat("A", 43) + "="
 
 func TestStatusSaysWhenAndWhatBinds(t *testing.T) {
-	server := redistest.Start(t)
-	environ := []string{"REDIS_URL=" + server.URL, secretsKey, "BATCH=off"}
-	portalsFile, rows := input(t, 200, ",rate", "a.bitrix24.ru,2", "held.bitrix24.ru,0.5")
-	code, out, errs := command(t.Context(), environ, "submit", "--portals", portalsFile, rows)
-	if code != exitDone {
-		t.Fatalf("exit status %d: %s", code, errs)
-	}
-	run := strings.TrimSpace(out)
-	status := func() (s runStatus) {
-		t.Helper()
-		code, out, errs := command(t.Context(), environ, "status", run)
-		s.etaStatus = &etaStatus{}
-		if err := json.Unmarshal([]byte(out), &s); code != exitDone || err != nil || s.ETA == nil {
-			t.Fatalf("exit status %d, %v: %s%s", code, err, out, errs)
-		}
-		return s
-	}
+	x := troubled(t, 200, ",rate", "a.bitrix24.ru,2", "held.bitrix24.ru,0.5")
 	within := func(s runStatus, want time.Duration) {
 		t.Helper()
+		if s.ETA == nil {
+			t.Fatalf("no time is told: %+v", s.etaStatus)
+		}
 		if got := time.Until(*s.ETA); got < want-want/8 || got > want+want/8 {
 			t.Errorf("in %v, want %v", got, want)
 		}
 	}
-	s := status()
+	_, s := x.status()
 	within(s, 154*2*time.Second) // 46 of 200 are in the burst
 	if s.ETABinds != "rate" || s.ETAPortal != "held.bitrix24.ru" || s.ETARows != 400 || s.Workers != 0 || s.Portals.Waiting != 2 {
 		t.Errorf("%+v", s.etaStatus)
 	}
 
-	registry := portals.New(redistest.Client(t, server.URL), portals.Keyring{}, portals.Options{WithoutSecrets: true})
-	p, err := registry.Find(t.Context(), "held.bitrix24.ru")
+	p, err := x.registry.Find(t.Context(), "held.bitrix24.ru")
 	if err != nil {
 		t.Fatal(err)
 	}
 	since := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	if err := registry.Hold(t.Context(), p.ID, "OVERLOAD_LIMIT: blocked", since); err != nil {
+	if err := x.registry.Hold(t.Context(), p.ID, "OVERLOAD_LIMIT: blocked", since); err != nil {
 		t.Fatal(err)
 	}
-	s = status()
+	table, s := x.status()
 	within(s, 77*time.Second)
 	want := []holdStatus{{Portal: "held.bitrix24.ru", State: "held", Reason: "OVERLOAD_LIMIT: blocked", Since: &since, Rows: 200}}
 	if d := cmp.Diff(want, s.Holds); d != "" || s.ETAPortal != "a.bitrix24.ru" || s.ETARows != 200 || s.Portals.Held != 1 {
 		t.Errorf("%s%+v", d, s.etaStatus)
 	}
-	_, out, _ = command(t.Context(), environ, "status", run, "--format", "table")
-	for _, want := range []string{
-		"no worker is at work", "200 rows of the other portals done in about 1m", "once one is: the request rate of a.bitrix24.ru binds",
-		"of 2 portals that rows wait for, 1 held", "held.bitrix24.ru, 200 rows: held since 2026-01-02", "OVERLOAD_LIMIT: blocked",
-	} {
-		if !strings.Contains(out, want) {
-			t.Errorf("not said: %q in\n%s", want, out)
-		}
-	}
+	x.said(table, "no worker is at work", "200 rows of the other portals done in about 1m", "once one is: the request rate of a.bitrix24.ru binds",
+		"of 2 portals that rows wait for, 1 held", "held.bitrix24.ru, 200 rows: held since 2026-01-02", "OVERLOAD_LIMIT: blocked")
 }
 
 // silentAnswers is how many requests without an answer make a portal silent.

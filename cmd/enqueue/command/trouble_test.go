@@ -29,25 +29,48 @@ type trouble struct {
 
 	url, run string
 	environ  []string
+	registry *portals.Registry
 	queues   []string
 }
 
+// newTrouble submits 3 rows for each portal.
 func newTrouble(t *testing.T, names ...string) *trouble {
+	t.Helper()
+	return troubled(t, 3, "", names...)
+}
+
+// troubled submits what input makes.
+func troubled(t *testing.T, each int, columns string, lines ...string) *trouble {
 	t.Helper()
 	server := redistest.Start(t)
 	x := &trouble{T: t, url: server.URL, environ: []string{"REDIS_URL=" + server.URL, secretsKey, "BATCH=off"}}
-	portalsFile, rows := input(t, 3, "", names...)
+	portalsFile, rows := input(t, each, columns, lines...)
 	code, out, errs := command(t.Context(), x.environ, "submit", "--portals", portalsFile, rows)
 	if code != exitDone {
 		t.Fatalf("exit status %d: %s", code, errs)
 	}
 	x.run = strings.TrimSpace(out)
-	registry := portals.New(redistest.Client(t, server.URL), portals.Keyring{}, portals.Options{WithoutSecrets: true})
+	x.registry = portals.New(redistest.Client(t, server.URL), portals.Keyring{}, portals.Options{WithoutSecrets: true})
 	var err error
-	if x.queues, err = registry.Queues(t.Context()); err != nil {
+	if x.queues, err = x.registry.Queues(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	return x
+}
+
+// open is what status and doctor ask.
+func (x *trouble) open() (config.Config, *engine.Base) {
+	x.Helper()
+	cfg, err := config.Load(x.environ, config.Flags{})
+	if err != nil {
+		x.Fatal(err)
+	}
+	base, err := engine.Open(x.Context(), cfg, cfg.RedisURL)
+	if err != nil {
+		x.Fatal(err)
+	}
+	x.Cleanup(func() { _ = base.Close() })
+	return cfg, base
 }
 
 // status returns what is printed for a person, and for programs.
@@ -130,8 +153,7 @@ func TestPausedQueuesHaveNoEnd(t *testing.T) {
 func TestAFullRedisIsReadAndSaysSo(t *testing.T) {
 	x := newTrouble(t, "a.bitrix24.ru")
 	admin := redistest.Client(t, x.url)
-	registry := portals.New(admin, portals.Keyring{}, portals.Options{WithoutSecrets: true})
-	p, err := registry.Find(t.Context(), "a.bitrix24.ru")
+	p, err := x.registry.Find(t.Context(), "a.bitrix24.ru")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,15 +207,7 @@ func TestWorkersThatTakeNoRowsAreToldOf(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg, err := config.Load(x.environ, config.Flags{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	base, err := engine.Open(t.Context(), cfg, cfg.RedisURL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = base.Close() }()
+	_, base := x.open()
 	over := make(chan struct{})
 	serve := func(queues ...string) *asynq.Server {
 		t.Helper()
@@ -270,15 +284,7 @@ func TestWhatAFollowedRunWaitsFor(t *testing.T) {
 			t.Fatal(errs)
 		}
 	}
-	cfg, err := config.Load(x.environ, config.Flags{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	base, err := engine.Open(t.Context(), cfg, cfg.RedisURL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = base.Close() }()
+	cfg, base := x.open()
 	var said strings.Builder
 	(&app{}).tellWaits(t.Context(), cfg, base, x.run, &said)
 	x.said(said.String(), "nothing has moved for 30s:\n", "25 held (their rows wait for somebody to act)", ": held since ", ": no licence\n", "more lines; enqueue status "+x.run+" prints all\n")

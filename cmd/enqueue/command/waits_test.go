@@ -4,7 +4,6 @@ package command
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -66,61 +65,29 @@ func worked(t *testing.T, url string, queues []string, n int, answer func(p task
 }
 
 func TestRowsThatWaitForTokensHaveNoEnd(t *testing.T) {
-	server := redistest.Start(t)
-	environ := []string{"REDIS_URL=" + server.URL, secretsKey, "BATCH=off"}
-	portalsFile, rows := input(t, 3, "", "a.bitrix24.ru", "b.bitrix24.ru")
-	code, out, errs := command(t.Context(), environ, "submit", "--portals", portalsFile, rows)
-	if code != exitDone {
-		t.Fatalf("exit status %d: %s", code, errs)
-	}
-	run := strings.TrimSpace(out)
-	registry := portals.New(redistest.Client(t, server.URL), portals.Keyring{}, portals.Options{WithoutSecrets: true})
-	queues, err := registry.Queues(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	doctor := func(want string) {
-		t.Helper()
-		if _, out, _ := command(t.Context(), environ, "doctor", "--format", "csv"); !strings.Contains(out, want) {
-			t.Errorf("doctor does not say %q:\n%s", want, out)
-		}
-	}
-	doctor("ok,tokens,none of 0 rows that are put off waits for a new one")
-	worked(t, server.URL, queues, 6, func(p tasks.Payload) error {
+	x := newTrouble(t, "a.bitrix24.ru", "b.bitrix24.ru")
+	x.said(x.doctor(), "ok,tokens,none of 0 rows that are put off waits for a new one")
+	worked(t, x.url, x.queues, 6, func(p tasks.Payload) error {
 		if p.Portal == "b.bitrix24.ru" {
 			return errors.New("waits for its turn on the portal, until 2026-11-22T10:00:00Z")
 		}
 		return errors.New("waits for a new token: invalid_client: the authorization server refuses, until 2026-11-22T10:00:00Z")
 	})
-	doctor("wrong,tokens,3 of 6 rows that are put off wait for a new token: invalid_client: the authorization server refuses")
-
-	status := func() (s runStatus, table string) {
-		t.Helper()
-		code, out, errs := command(t.Context(), environ, "status", run)
-		s.etaStatus = &etaStatus{}
-		if err := json.Unmarshal([]byte(out), &s); code != exitDone || err != nil {
-			t.Fatalf("exit status %d, %v: %s%s", code, err, out, errs)
-		}
-		_, table, _ = command(t.Context(), environ, "status", run, "--format", "table")
-		return s, table
-	}
-	s, table := status()
+	x.said(x.doctor(), "wrong,tokens,3 of 6 rows that are put off wait for a new token: invalid_client: the authorization server refuses")
+	table, s := x.status()
 	if s.ETA == nil || s.ETARows != 3 || s.SignIn == nil || s.SignIn.Rows != 3 || s.SignIn.Portals != 1 {
 		t.Errorf("%+v", s.etaStatus)
 	}
-	for _, want := range []string{"when 3 rows of the other portals will be done is not known before some rows are: no limit binds", "3 rows of 1 portal wait for a new token: invalid_client: the authorization server refuses\n"} {
-		if !strings.Contains(table, want) {
-			t.Errorf("not said: %q in\n%s", want, table)
-		}
-	}
-	b, err := registry.Find(t.Context(), "b.bitrix24.ru")
+	x.said(table, "when 3 rows of the other portals will be done is not known before some rows are: no limit binds",
+		"3 rows of 1 portal wait for a new token: invalid_client: the authorization server refuses\n")
+	b, err := x.registry.Find(t.Context(), "b.bitrix24.ru")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := registry.Remove(t.Context(), b.ID); err != nil {
+	if err := x.registry.Remove(t.Context(), b.ID); err != nil {
 		t.Fatal(err)
 	}
-	s, table = status()
+	table, s = x.status()
 	if s.ETA != nil || s.ETARows != 0 || s.ETABinds != "sign-in" || !strings.Contains(table, "nobody knows when it will be done") || strings.Contains(table, "no limit binds") {
 		t.Errorf("%+v\n%s", s.etaStatus, table)
 	}
