@@ -135,7 +135,7 @@ func keepsPass(t *testing.T, b *tab) {
 		} `json:"cookies"`
 	}
 	b.call("Network.getCookies", nil, &kept)
-	if len(kept.Cookies) != 1 || kept.Cookies[0].Name != "botfleet_pass" || !kept.Cookies[0].HTTPOnly {
+	if len(kept.Cookies) != 1 || kept.Cookies[0].Name != "botfleet-pass" || !kept.Cookies[0].HTTPOnly {
 		t.Errorf("who has signed in has the cookies %+v", kept.Cookies)
 	}
 	if !b.is(`document.cookie === ""`) {

@@ -27,7 +27,7 @@ type passes struct {
 }
 
 const (
-	passName = "botfleet_pass" //nolint:gosec // a name, no credential
+	passName = "botfleet-pass" //nolint:gosec // a name, no credential
 	// passLife is how long a pass lasts: longer than people stay away from a dashboard
 	// that they need at night. It is given anew when half of it is over.
 	passLife = 30 * 24 * time.Hour
