@@ -15,6 +15,11 @@ else
   if credential ~= '' and cjson.decode(record).credential ~= credential then return 0 end
   -- A person's hold stands until a person ends it, and keeps its reason.
   if mark == ' ' and old and string.find(old, '^%d+! ') then return 1 end
+  -- A refusal with the code that the portal is held for already, of a call that
+  -- was on its way, tells nothing new: the first words stay.
+  local code = string.match(reason, '^([%w_]+):')
+  local first = old and string.match(old, '^%d+ ([%w_]+):')
+  if mark == ' ' and code and first and string.lower(code) == string.lower(first) then return 1 end
   -- A hold that stands keeps its time, or its end would never come.
   local new = (old and string.match(old, '^%d+') or at) .. mark .. reason
   if new == old then return 1 end

@@ -36,7 +36,8 @@ func (r *Registry) Hold(ctx context.Context, id, reason string, at time.Time) er
 // HoldCredential holds a portal by itself, and only if credential (a
 // [Portal.Credential]; empty for any) is still its present one: a worker that
 // was refused with the old credentials must not undo what new ones released. A
-// person's hold is left as it is. It reports whether the portal is held.
+// person's hold is left as it is, and so are the words of one with the same code
+// ("CODE: what it means"). It reports whether the portal is held.
 func (r *Registry) HoldCredential(ctx context.Context, id, credential, reason string, at time.Time) (held bool, err error) {
 	n, err := r.runHold(ctx, "hold", id, credential, at, byItself, filled(reason))
 	return n == 1, err

@@ -164,9 +164,17 @@ func TestNewCredentialsReleaseAHold(t *testing.T) {
 		mustImport(t, r, portals.Imported{Added: 1}, e)
 		p := mustFind(t, r, e.Name)
 		since := time.UnixMilli(1_700_000_000_123).UTC()
-		for i, reason := range []string{"ACCESS_DENIED:\nno REST", "still no REST"} {
-			if held, err := r.HoldCredential(t.Context(), p.ID, p.Credential, reason, since.Add(time.Duration(i)*time.Hour)); !held || err != nil {
+		for i, reason := range []struct{ said, kept string }{
+			{"ACCESS_DENIED:\nno REST", "ACCESS_DENIED: no REST"},
+			{"access_denied: REST is available only on commercial plans", "ACCESS_DENIED: no REST"},
+			{"OVERLOAD_LIMIT: blocked", "OVERLOAD_LIMIT: blocked"},
+			{"still no REST", "still no REST"},
+		} {
+			if held, err := r.HoldCredential(t.Context(), p.ID, p.Credential, reason.said, since.Add(time.Duration(i)*time.Hour)); !held || err != nil {
 				t.Fatal(held, err)
+			}
+			if got := mustFind(t, r, e.Name).Held; got == nil || got.Reason != reason.kept {
+				t.Errorf("held %v after %q", got, reason.said)
 			}
 		}
 		want := portals.Hold{Reason: "still no REST", Since: since}

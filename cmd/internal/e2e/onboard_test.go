@@ -209,7 +209,7 @@ func TestUninstalledPortal(t *testing.T) {
 	awaitLine(t, w, "outcome=held")
 	p, err := f.registry.Find(t.Context(), st.MemberID())
 	if err != nil || p.Held == nil || !strings.Contains(p.Held.Reason, "scope imbot") {
-		t.Fatalf("stored as %+v, %v", p, err)
+		t.Fatalf("stored as %+v, held %+v, %v", p, p.Held, err)
 	}
 	forged := st.Install()
 	forged.Set("event", "ONAPPUNINSTALL")
