@@ -138,7 +138,9 @@ func TestTwoWorkersShareTheLimits(t *testing.T) {
 	like := sandbox.Unlimited("")
 	like.Rate, like.Burst, like.ServiceTime = rate, burst, 50*time.Millisecond
 	f.addMany(4, like, map[string]any{"rate": rate, "burst": burst})
-	env := shared(t)
+	// With few slots neither can take all rows before the other has looked, which it
+	// does once a second while there are none.
+	env := append(shared(t), "CONCURRENCY=4")
 	workers := []*process{startWorker(t, env...), startWorker(t, env...)}
 	rows := goodRows(f.names, rowsEach)
 	run := submitted(t, env, "--portals", f.file(), writeJSONL(t, rows))
