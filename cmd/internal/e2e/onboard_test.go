@@ -66,12 +66,12 @@ func (f *foyer) worker(env ...string) (w *process, handler string) {
 }
 
 // sent posts an event's form as a portal does, and returns the answer's status: it
-// has to come within 2 s.
+// has to come within 2 s, which the race detector on a busy machine takes by itself.
 func (f *foyer) sent(handler string, form interface{ Encode() string }) int {
 	f.t.Helper()
 	begin := time.Now()
 	status := f.posted(handler, form)
-	if took := time.Since(begin); took > 2*time.Second {
+	if took := time.Since(begin); took > 2*time.Second && !withRace {
 		f.t.Errorf("the answer took %v", took)
 	}
 	return status
