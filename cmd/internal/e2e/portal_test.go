@@ -35,7 +35,7 @@ func TestOnePortalIsNeverOverrun(t *testing.T) {
 	if stats.Statuses[503] > 0 || stats.Violations > 0 {
 		t.Errorf("the portal answered 503 %d times; violations: %v", stats.Statuses[503], f.portal(name).Violations())
 	}
-	if took := span(results); took > 10*time.Second {
+	if took := span(results); took > 10*time.Second && !withRace {
 		t.Errorf("200 rows took %v, and batches need a few seconds:\n%s", took, p.stderr.String())
 	}
 }
