@@ -43,8 +43,9 @@ type detail struct {
 	asked    int  // the gate was asked about
 	counts   map[ratelimit.Reason]portalCount
 	total    outlook.Total // of those that are asked about
-	// Rows whose end does not depend on their portal's limits: that wait for a new token, for a worker whose key opens their
-	// portal's credentials, or in a paused queue.
+	// Rows whose end does not depend on their portal's limits: that wait for a new
+	// token, for a worker whose key opens their portal's credentials, or in a paused
+	// queue.
 	signIn, sealed, paused portalCount
 	top                    []portalOutlook
 	unknown                portalCount // removed since
