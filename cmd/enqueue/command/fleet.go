@@ -68,17 +68,10 @@ func fleetOf(inspector *asynq.Inspector) (fleet, error) {
 func restWords(paused, installs int) string {
 	words := ""
 	if paused > 0 {
-		words += "; " + report.Counted(paused, "worker") + " " + takeWord(paused) + " nothing: paused (SIGTSTP) or stopping"
+		words += "; " + report.Counted(paused, "worker") + " " + one(paused, "takes", "take") + " nothing: paused (SIGTSTP) or stopping"
 	}
 	if installs > 0 {
-		words += "; " + report.Counted(installs, "worker") + " " + takeWord(installs) + " in installs only: no credentials open under the SECRETS_KEY there"
+		words += "; " + report.Counted(installs, "worker") + " " + one(installs, "takes", "take") + " in installs only: no credentials open under the SECRETS_KEY there"
 	}
 	return words
-}
-
-func takeWord(workers int) string {
-	if workers == 1 {
-		return "takes"
-	}
-	return "take"
 }
