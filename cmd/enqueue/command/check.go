@@ -139,12 +139,12 @@ func (f *checkFlags) known(ctx context.Context, cfg config.Config, base *engine.
 	if base == nil {
 		return o, nil
 	}
-	there, err := fleetOf(base.Inspector)
+	there, err := fleetOf(ctx, base)
 	if err != nil {
 		return o, err
 	}
-	if there.slots > 0 {
-		o.Slots = there.slots
+	if there.Slots > 0 {
+		o.Slots = there.Slots
 	}
 	o.Gate = base.Gate(cfg)
 	o.Now, err = clockOf(ctx, base.Redis)

@@ -16,6 +16,7 @@ import (
 	"botfleet/bitrix/portals"
 	"botfleet/cmd/internal/config"
 	"botfleet/cmd/internal/engine"
+	"botfleet/cmd/internal/fleet"
 	"botfleet/cmd/internal/outlook"
 	"botfleet/cmd/internal/redisconn"
 	"botfleet/cmd/internal/report"
@@ -71,8 +72,6 @@ type doctor struct {
 	cfg   config.Config
 	base  *engine.Base
 	lines []doctorLine
-	// replica: the Redis takes no writes, and not all can be looked at.
-	replica bool
 }
 
 func (d *doctor) sayf(state, what, format string, args ...any) {
@@ -85,7 +84,7 @@ func (a *app) doctor(ctx context.Context, cfg config.Config, base *engine.Base, 
 	if err != nil {
 		return err
 	}
-	d := &doctor{cfg: cfg, base: base, replica: replica != nil}
+	d := &doctor{cfg: cfg, base: base}
 	if replica != nil {
 		d.sayf(stateWrong, "redis", "%v", replica)
 	}
@@ -286,10 +285,11 @@ func (d *doctor) queues(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	served, err := d.served()
+	there, err := fleetOf(ctx, d.base)
 	if err != nil {
 		return err
 	}
+	d.workers(there)
 	known, err := d.base.Inspector.Queues()
 	if err != nil {
 		return fmt.Errorf("look for queues: %w", err)
@@ -306,7 +306,7 @@ func (d *doctor) queues(ctx context.Context) error {
 		switch {
 		case info.Paused:
 			d.sayf(stateWrong, "queue "+q, "is paused, with %s waiting", report.Counted(waiting, "row"))
-		case served != nil && !served[q] && waiting > 0:
+		case !there.Served[q] && waiting > 0:
 			d.sayf(stateWrong, "queue "+q, "no worker serves it, with %s waiting", report.Counted(waiting, "row"))
 		default:
 			d.sayf(stateOK, "queue "+q, "%s waiting", report.Counted(waiting, "row"))
@@ -315,29 +315,14 @@ func (d *doctor) queues(ctx context.Context) error {
 	return nil
 }
 
-// served says which queues rows are taken from, and how many workers there are. It
-// returns nil on a replica, where asynq cannot look: it writes while it does.
-func (d *doctor) served() (map[string]bool, error) {
-	if d.replica {
-		d.sayf(stateWarning, "workers", "are not to be seen from a replica")
-		return nil, nil
-	}
-	there, err := fleetOf(d.base.Inspector)
-	if err != nil {
-		return nil, err
-	}
-	d.workers(there)
-	return there.served, nil
-}
-
 // workers says how many there are.
-func (d *doctor) workers(there fleet) {
-	rest := restWords(there.paused, there.installs)
+func (d *doctor) workers(there fleet.Fleet) {
+	rest := restWords(there.Paused, there.Installs)
 	switch {
-	case there.workers > 0 && rest == "":
-		d.sayf(stateOK, "workers", "%s", report.Counted(there.workers, "worker"))
-	case there.workers > 0:
-		d.sayf(stateWarning, "workers", "%s%s", report.Counted(there.workers, "worker"), rest)
+	case there.Workers > 0 && rest == "":
+		d.sayf(stateOK, "workers", "%s", report.Counted(there.Workers, "worker"))
+	case there.Workers > 0:
+		d.sayf(stateWarning, "workers", "%s%s", report.Counted(there.Workers, "worker"), rest)
 	case rest != "":
 		d.sayf(stateWarning, "workers", "none is at work on this Redis%s", rest)
 	default:

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"botfleet/cmd/internal/fleet"
 	"botfleet/cmd/internal/outlook"
 	"botfleet/cmd/internal/report"
 	"botfleet/ratelimit"
@@ -83,9 +84,9 @@ type holdStatus struct {
 	Rows  int        `json:"rows"`
 }
 
-func etaOf(p *prospect, there fleet, now time.Time) *etaStatus {
+func etaOf(p *prospect, there fleet.Fleet, now time.Time) *etaStatus {
 	s := &etaStatus{
-		Workers: there.workers, Paused: there.paused, Installs: there.installs, ETARows: p.Foreseen,
+		Workers: there.Workers, Paused: there.Paused, Installs: there.Installs, ETARows: p.Foreseen,
 		Portals: portalCounts{Waiting: p.portals, Held: p.Held, Silent: p.Silent, Refusing: p.Refusing, Unseen: p.more},
 	}
 	if p.Foreseen > 0 {

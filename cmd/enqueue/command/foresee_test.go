@@ -15,6 +15,7 @@ import (
 
 	"botfleet/bitrix"
 	"botfleet/bitrix/portals"
+	"botfleet/cmd/internal/fleet"
 	"botfleet/cmd/internal/outlook"
 	"botfleet/ratelimit"
 	"botfleet/ratelimit/redistest"
@@ -194,7 +195,7 @@ func TestForesightOfPortalsInTrouble(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	var text bytes.Buffer
-	e := etaOf(&got, fleet{workers: 1}, time.Now())
+	e := etaOf(&got, fleet.Fleet{Workers: 1}, time.Now())
 	e.print(&text, 2.5, time.Now())
 	e.printHolds(&text)
 	for _, want := range []string{

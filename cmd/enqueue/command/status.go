@@ -182,7 +182,7 @@ func eta(ctx context.Context, cfg config.Config, base *engine.Base, id string, p
 	if err != nil {
 		return nil, err
 	}
-	there, err := fleetOf(base.Inspector)
+	there, err := fleetOf(ctx, base)
 	if err != nil {
 		return nil, err
 	}

@@ -182,7 +182,7 @@ func TestDoctorOnAReplica(t *testing.T) {
 	if code != exitUnfinished || errs != "" {
 		t.Errorf("exit status %d: %s", code, errs)
 	}
-	x.said(out, "it is a read-only replica of 127.0.0.1:1: use the master's address", "ok,portals,", "warning,workers,are not to be seen", "3 rows waiting", "mended")
+	x.said(out, "it is a read-only replica of 127.0.0.1:1: use the master's address", "ok,portals,", `warning,workers,"none is alive`, "3 rows waiting", "mended")
 }
 
 func TestDoctorOnALostRegistry(t *testing.T) {
@@ -226,8 +226,8 @@ func TestWorkersThatTakeNoRowsAreToldOf(t *testing.T) {
 	until := func(workers, paused, installs int) {
 		t.Helper()
 		for end := time.Now().Add(20 * time.Second); ; {
-			got, err := fleetOf(base.Inspector)
-			if err == nil && got.workers == workers && got.paused == paused && got.installs == installs {
+			got, err := fleetOf(t.Context(), base)
+			if err == nil && got.Workers == workers && got.Paused == paused && got.Installs == installs {
 				return
 			}
 			if time.Now().After(end) {

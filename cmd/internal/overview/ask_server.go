@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"botfleet/cmd/internal/fleet"
 	"botfleet/cmd/internal/redisconn"
 )
 
@@ -26,9 +27,15 @@ func (o *Overview) askServer(ctx context.Context) (serverLook, error) {
 		return look, fmt.Errorf("ask Redis for the time: %w", err)
 	}
 	look.ahead = at.Sub(o.cfg.Now())
-	if look.workers, look.idle, err = o.askWorkers(ctx); err != nil {
-		return look, fmt.Errorf("look for workers: %w", err)
+	queues, err := o.cfg.Registry.Queues(ctx)
+	if err != nil {
+		return look, err
 	}
+	there, err := fleet.Of(ctx, o.cfg.Redis, queues, o.cfg.Now())
+	if err != nil {
+		return look, err
+	}
+	look.workers, look.idle = there.Workers, there.Paused
 	servers, err := redisconn.Servers(ctx, o.cfg.Redis)
 	if err != nil {
 		return look, err

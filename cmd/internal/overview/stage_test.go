@@ -14,7 +14,6 @@ import (
 
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
-	"google.golang.org/protobuf/encoding/protowire"
 
 	"botfleet/bitrix"
 	"botfleet/bitrix/portals"
@@ -191,26 +190,12 @@ func (s *stage) ask(p portals.Portal, a ratelimit.Answer) {
 	s.must(s.gate.Observe(s.t.Context(), d.Ticket, a))
 }
 
-// alive lets a worker live.
+// alive lets a worker live for a minute: asynq's record of a server that is active
+// on the queue portals-0.
 func (s *stage) alive() {
 	s.t.Helper()
-	s.lives("h", 1, "active", "portals-0")
-}
-
-// lives lets one of asynq's servers live, with a status, for a minute.
-func (s *stage) lives(host string, pid uint64, status string, queues ...string) {
-	s.t.Helper()
-	text := func(b []byte, n protowire.Number, v string) []byte {
-		return protowire.AppendString(protowire.AppendTag(b, n, protowire.BytesType), v)
-	}
-	record := text(nil, serverHost, host)
-	record = protowire.AppendVarint(protowire.AppendTag(record, serverPID, protowire.VarintType), pid)
-	for _, q := range queues {
-		record = text(record, serverQueues, string(text(nil, mapKey, q)))
-	}
-	record = text(record, serverStatus, status)
-	key := fmt.Sprintf("asynq:servers:{%s:%d:%s}", host, pid, queues[0])
-	s.must(s.rdb.ZAdd(s.t.Context(), serversKey, redis.Z{Score: float64(time.Now().Add(time.Minute).Unix()), Member: key}).Err())
+	const key, record = "asynq:servers:{h:1:x}", "\x0a\x01h\x10\x01\x2a\x0d\x0a\x09portals-0\x10\x01\x3a\x06active"
+	s.must(s.rdb.ZAdd(s.t.Context(), "asynq:servers", redis.Z{Score: float64(time.Now().Add(time.Minute).Unix()), Member: key}).Err())
 	s.must(s.rdb.Set(s.t.Context(), key, record, time.Minute).Err())
 }
 
