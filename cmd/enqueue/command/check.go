@@ -92,6 +92,7 @@ func (a *app) check(ctx context.Context, cfg config.Config, f *checkFlags, args 
 	}
 	if base != nil {
 		defer func() { _ = base.Close() }()
+		defer base.HangUp(ctx)()
 	}
 	dir := newDirectory(entries, base)
 	rows, err := f.openRows(ctx, args, a.std.in, func() ([]string, error) { return dir.names(ctx) })

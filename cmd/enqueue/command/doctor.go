@@ -46,6 +46,7 @@ Each line is ok, a warning, or wrong.`,
 				return err
 			}
 			defer func() { _ = base.Close() }()
+			defer base.HangUp(cmd.Context())()
 			return a.doctor(cmd.Context(), cfg, base, replica)
 		},
 	}

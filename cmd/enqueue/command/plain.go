@@ -3,6 +3,8 @@
 package command
 
 import (
+	"context"
+	"errors"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -14,8 +16,11 @@ const (
 	replicaText = "Redis takes no writes: it is a read-only replica; use the master's address"
 )
 
+// silentText is for a Redis that had not answered when the command was interrupted.
+const silentText = "interrupted, and Redis does not answer"
+
 // plain replaces Redis' own words for a refused write, which go on with the script
-// that it was in, and keeps what was being done.
+// that it was in, and Go's for an interruption, and keeps what was being done.
 func plain(err error) string {
 	text := err.Error()
 	switch {
@@ -23,6 +28,10 @@ func plain(err error) string {
 		return replaced(text, "OOM ", fullText)
 	case redis.IsReadOnlyError(err):
 		return replaced(text, "READONLY ", replicaText)
+	case errors.Is(err, context.Canceled):
+		return strings.ReplaceAll(text, context.Canceled.Error(), errInterrupted.Error())
+	case errors.Is(err, redis.ErrClosed):
+		return strings.ReplaceAll(text, redis.ErrClosed.Error(), silentText)
 	}
 	return text
 }

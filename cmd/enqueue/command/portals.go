@@ -57,6 +57,7 @@ func (a *app) withBase(ctx context.Context, f func(cfg config.Config, base *engi
 		return err
 	}
 	defer func() { _ = base.Close() }()
+	defer base.HangUp(ctx)()
 	return f(cfg, base)
 }
 

@@ -107,6 +107,7 @@ func (a *app) portalsImport(ctx context.Context, cfg config.Config, file, format
 		return err
 	}
 	defer func() { _ = base.Close() }()
+	defer base.HangUp(ctx)()
 	before, err := stored(ctx, base.Registry, entries)
 	if err != nil {
 		return err

@@ -43,6 +43,7 @@ after the run's end. Results that an output file has already are replaced.`,
 				return err
 			}
 			defer func() { _ = base.Close() }()
+			defer base.HangUp(cmd.Context())()
 			return a.writeResults(cmd.Context(), base.Runs, args[0], keep, follow)
 		},
 	}

@@ -44,6 +44,7 @@ authorization server does not give.`,
 				return err
 			}
 			defer func() { _ = base.Close() }()
+			defer base.HangUp(cmd.Context())()
 			for _, w := range base.Warnings(cmd.Context()) {
 				a.sayf("warning: %s", w)
 			}

@@ -70,6 +70,7 @@ func (a *app) submit(ctx context.Context, cfg config.Config, f *submitFlags, arg
 		return err
 	}
 	defer func() { _ = base.Close() }()
+	defer base.HangUp(ctx)()
 	endTracing, err := a.trace(ctx, cfg, base)
 	if err != nil {
 		return err

@@ -36,6 +36,8 @@ type Cable struct {
 	mu      sync.Mutex
 	mode    Mode
 	changed chan struct{} // closed when the mode changes
+	left    int64         // bytes until it is dead, where halted is there
+	halted  chan struct{}
 	links   map[*link]bool
 }
 
@@ -134,6 +136,9 @@ func (c *Cable) pump(l *link, to, from net.Conn, asks bool) {
 				l.reset()
 				return
 			}
+			if asks {
+				c.count(n)
+			}
 			if _, err := to.Write(buf[:n]); err != nil {
 				l.reset()
 				return
@@ -176,13 +181,42 @@ func (c *Cable) passes(l *link, asks bool) bool {
 	}
 }
 
+// DeadAfter makes a whole cable dead when programs have sent so many bytes more, and
+// closes the channel then. The piece in which they are the last still arrives.
+func (c *Cable) DeadAfter(bytes int64) <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.left, c.halted = bytes, make(chan struct{})
+	return c.halted
+}
+
+// count takes a piece on its way to the server off what DeadAfter lets through.
+func (c *Cable) count(bytes int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.halted == nil {
+		return
+	}
+	if c.left -= int64(bytes); c.left > 0 {
+		return
+	}
+	c.change(Dead)
+	close(c.halted)
+	c.halted = nil
+}
+
+// change sets the mode and tells those who wait for another one, under the cable's lock.
+func (c *Cable) change(m Mode) {
+	c.mode = m
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
 // Set changes the mode. With forgets the far side has forgotten, when the cable
 // is whole again, the connections that there are: whoever uses one is told then.
 func (c *Cable) Set(m Mode, forgets bool) {
 	c.mu.Lock()
-	c.mode = m
-	close(c.changed)
-	c.changed = make(chan struct{})
+	c.change(m)
 	for l := range c.links {
 		l.stale = l.stale || forgets
 	}

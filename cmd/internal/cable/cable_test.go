@@ -103,6 +103,35 @@ func TestACutNetworkDeliversLate(t *testing.T) {
 	}
 }
 
+func TestANetworkThatDiesOnTheWay(t *testing.T) {
+	p := echo(t)
+	l := dial(t, p)
+	died := p.DeadAfter(int64(len("one\ntwo\n")))
+	if got, err := l.ask("one", soon); got != "one\n" || err != nil {
+		t.Fatal(got, err)
+	}
+	select {
+	case <-died:
+		t.Error("it died early")
+	default:
+	}
+	if got, err := l.ask("two", idle); err == nil {
+		t.Errorf("%q came through", got)
+	}
+	select {
+	case <-died:
+	case <-time.After(soon):
+		t.Fatal("it lives")
+	}
+	p.Set(Whole, false)
+	if got, err := l.hear(soon); got != "two\n" || err != nil {
+		t.Errorf("%q %v after it healed", got, err)
+	}
+	if got, err := l.ask("three", soon); got != "three\n" || err != nil {
+		t.Errorf("%q %v: it died again", got, err)
+	}
+}
+
 func TestACutNetworkForgets(t *testing.T) {
 	p := echo(t)
 	l := dial(t, p)

@@ -152,7 +152,13 @@ func TestInstalledPortalsGetTheirBots(t *testing.T) {
 		form := st.Install()
 		for i := range 5 {
 			sending.Go(func() {
-				if status := f.posted([]string{one, two}[i%2], form); status != http.StatusOK {
+				// A form that cannot be kept in time on a busy machine is refused so that
+				// it is sent again.
+				status := http.StatusServiceUnavailable
+				for try := 0; try < 5 && status == http.StatusServiceUnavailable; try++ {
+					status = f.posted([]string{one, two}[i%2], form)
+				}
+				if status != http.StatusOK {
 					t.Errorf("answered %d", status)
 				}
 			})

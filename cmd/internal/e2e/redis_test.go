@@ -20,6 +20,7 @@ import (
 	"botfleet/bitrix/portals"
 	"botfleet/bitrix/sandbox"
 	"botfleet/cmd/internal/built"
+	"botfleet/cmd/internal/cable"
 	"botfleet/ratelimit/redistest"
 )
 
@@ -114,14 +115,29 @@ func manyOnce(t *testing.T) (f *fleet, rows []row, input string) {
 	return f, rows, writeJSONL(t, rows)
 }
 
-// awaitTasks waits until a submission is in the middle.
-func awaitTasks(t *testing.T, url string) {
+// halfway opens a cable to a server, over which a submission of manyOnce's rows
+// comes to a halt in the middle.
+func halfway(t *testing.T, server *redistest.Server) (c *cable.Cable, env []string, halted <-chan struct{}) {
 	t.Helper()
-	client := redistest.Client(t, url)
-	await(t, time.Minute, "the first 1,000 tasks", func() bool {
-		n, err := client.DBSize(t.Context()).Result()
-		return err == nil && n > 1000
-	})
+	c, err := cable.New(t.Context(), server.Addr, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	// The portals take less than a tenth of it, and the rows twice as much or more.
+	return c, []string{"REDIS_URL=redis://" + c.Addr() + "/0", "SECRETS_KEY=" + portals.NewKey()}, c.DeadAfter(1 << 20)
+}
+
+// awaitHalt waits until a submission over such a cable does not get on.
+func awaitHalt(t *testing.T, p *process, halted <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-halted:
+	case <-p.Ended():
+		t.Fatalf("it ended before: %s", p.stderr.String())
+	case <-time.After(time.Minute):
+		t.Fatal("it has not come that far within a minute")
+	}
 }
 
 // completed submits the rest of a run, and wants each of its rows to wait in
@@ -163,10 +179,11 @@ func TestSubmitWhileRedisGoesAway(t *testing.T) {
 	t.Parallel()
 	f, rows, input := manyOnce(t)
 	server := redistest.Start(t, redistest.AOF(), redistest.Set("appendfsync", "everysec"))
-	env := []string{"REDIS_URL=" + server.URL, "SECRETS_KEY=" + portals.NewKey()}
+	c, env, halted := halfway(t, server)
 	p := start(t, "enqueue", env, "submit", "--portals", f.file(), input)
-	awaitTasks(t, server.URL)
+	awaitHalt(t, p, halted)
 	server.Kill()
+	c.Set(cable.Whole, false)
 	p.expect(1, time.Minute)
 	noPanic(t, p)
 	said, run := gotIn(t, p, len(rows))
@@ -183,10 +200,11 @@ func TestKilledSubmitGoesOn(t *testing.T) {
 	t.Parallel()
 	f, rows, input := manyOnce(t)
 	server := redistest.Start(t)
-	env := []string{"REDIS_URL=" + server.URL, "SECRETS_KEY=" + portals.NewKey()}
+	c, env, halted := halfway(t, server)
 	p := start(t, "enqueue", env, "submit", "--portals", f.file(), input)
-	awaitTasks(t, server.URL)
+	awaitHalt(t, p, halted)
 	p.Kill()
+	c.Set(cable.Whole, false)
 	run := strings.TrimSpace(p.stdout.String())
 	if c := tallyOf(t, env, run); c.State != "submitting" || c.Queued == 0 || c.Queued == len(rows) {
 		t.Errorf("after the producer's death: %+v", c)
@@ -202,22 +220,34 @@ func noPanic(t *testing.T, p *process) {
 	}
 }
 
-// squeeze sets maxmemory so that a share of it is in use; 0 takes the bound away.
+// memory is how many bytes Redis uses.
+func memory(t *testing.T, client redis.UniversalClient) int64 {
+	t.Helper()
+	info := client.Info(t.Context(), "memory").Val()
+	found := regexp.MustCompile(`used_memory:(\d+)`).FindStringSubmatch(info)
+	if found == nil {
+		t.Fatalf("no memory in %q", info)
+	}
+	used, err := strconv.ParseInt(found[1], 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return used
+}
+
+// squeeze sets maxmemory so that a share of it is in use, once the connections of
+// others have left: they take memory too.
 func squeeze(t *testing.T, client redis.UniversalClient, share float64) {
 	t.Helper()
-	most := int64(0)
-	if share > 0 {
-		info := client.Info(t.Context(), "memory").Val()
-		found := regexp.MustCompile(`used_memory:(\d+)`).FindStringSubmatch(info)
-		if found == nil {
-			t.Fatalf("no memory in %q", info)
-		}
-		used, err := strconv.ParseInt(found[1], 10, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		most = int64(float64(used) / share)
-	}
+	await(t, 20*time.Second, "all others to leave Redis", func() bool {
+		return strings.Contains(client.Info(t.Context(), "clients").Val(), "connected_clients:1\r")
+	})
+	bound(t, client, int64(float64(memory(t, client))/share))
+}
+
+// bound sets maxmemory; 0 takes the bound away.
+func bound(t *testing.T, client redis.UniversalClient, most int64) {
+	t.Helper()
 	if err := client.ConfigSet(t.Context(), "maxmemory", strconv.FormatInt(most, 10)).Err(); err != nil {
 		t.Fatal(err)
 	}
@@ -254,9 +284,9 @@ func TestSubmitIntoAFullRedis(t *testing.T) {
 	server := redistest.Start(t)
 	client := redistest.Client(t, server.URL)
 	env := []string{"REDIS_URL=" + server.URL, "SECRETS_KEY=" + portals.NewKey()}
+	// Room for some of the rows, of which each takes more than a kilobyte.
+	bound(t, client, memory(t, client)+int64(len(rows))<<9)
 	p := start(t, "enqueue", env, "submit", "--portals", f.file(), input)
-	awaitTasks(t, server.URL)
-	squeeze(t, client, 0.999)
 	p.expect(1, time.Minute)
 	noPanic(t, p)
 	if text := p.stderr.String(); !strings.Contains(text, "maxmemory") {
@@ -267,7 +297,7 @@ func TestSubmitIntoAFullRedis(t *testing.T) {
 		t.Errorf("all %d rows got in: Redis was not full", said)
 	}
 
-	squeeze(t, client, 1.1) // the connections that are gone have left room
+	squeeze(t, client, 1.1)
 	more := finish(t, 1, time.Minute, "enqueue", env, "submit", "--run", run, input)
 	if text := more.stderr.String(); !strings.Contains(text, "maxmemory") {
 		t.Errorf("the rest is refused with: %s", text)
@@ -280,7 +310,7 @@ func TestSubmitIntoAFullRedis(t *testing.T) {
 	if fresh.stdout.String() != "" {
 		t.Errorf("a run was begun: %s", fresh.stdout.String())
 	}
-	squeeze(t, client, 0)
+	bound(t, client, 0)
 	// Rows become known to their run before their tasks are queued.
 	if c := tallyOf(t, env, run); c.Queued < said {
 		t.Errorf("it said that %d rows of %d got in: %+v", said, len(rows), c)
@@ -301,14 +331,14 @@ func TestWorkerOnAFullRedis(t *testing.T) {
 	run := submitted(t, env, "--portals", f.file(), writeJSONL(t, rows))
 	w := startWorker(t, env...)
 	await(t, time.Minute, "300 bots", func() bool { return f.created() >= 300 })
-	squeeze(t, client, 20) // whatever ends now makes no room
+	bound(t, client, memory(t, client)/20) // whatever ends now makes no room
 	awaitReady(t, w, false, 10*time.Second)
 	if _, text := isReady(t, w); !strings.Contains(text, "Redis is full: raise maxmemory") {
 		t.Errorf("/readyz says: %s", text)
 	}
 	lasts(6 * time.Second) // what was on its way ends, or goes back
 	unhurried(t, client)
-	squeeze(t, client, 0)
+	bound(t, client, 0)
 	awaitReady(t, w, true, 20*time.Second)
 	allRegistered(t, f, resultsOf(t, env, run, len(rows), 3*time.Minute))
 	if n := f.bots(); n != len(rows) {

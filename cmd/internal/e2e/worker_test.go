@@ -15,6 +15,7 @@ import (
 	"botfleet/bitrix/portals"
 	"botfleet/bitrix/sandbox"
 	"botfleet/cmd/internal/built"
+	"botfleet/cmd/internal/cable"
 	"botfleet/ratelimit/redistest"
 )
 
@@ -205,20 +206,13 @@ func TestInterruptedRunGoesOn(t *testing.T) {
 // Ctrl-C in the middle of a submission, and then the rest of it under the same run.
 func TestInterruptedSubmitGoesOn(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t)
-	f.addMany(50, sandbox.Unlimited(""), map[string]any{"rate": 1000, "burst": 1000})
-	server := redistest.Start(t)
-	client := redistest.Client(t, server.URL)
-	env := []string{"REDIS_URL=" + server.URL, "SECRETS_KEY=" + portals.NewKey()}
-	rows := goodRows(f.names, manyRows)
-	input := writeJSONL(t, rows)
+	f, rows, input := manyOnce(t)
+	c, env, halted := halfway(t, redistest.Start(t))
 	p := start(t, "enqueue", env, "submit", "--portals", f.file(), input)
-	await(t, time.Minute, "the first 1,000 tasks", func() bool {
-		n, err := client.DBSize(t.Context()).Result()
-		return err == nil && n > 1000
-	})
+	awaitHalt(t, p, halted)
 	p.signal(os.Interrupt)
-	p.expect(130, 10*time.Second)
+	p.expect(130, 15*time.Second) // though Redis is silent
+	c.Set(cable.Whole, false)
 	run := strings.TrimSpace(p.stdout.String())
 	if run == "" || !strings.Contains(p.stderr.String(), "--run "+run) {
 		t.Fatalf("how to go on is not said: %q, %s", run, p.stderr.String())

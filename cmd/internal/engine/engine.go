@@ -118,6 +118,34 @@ func (b *Base) archived(ctx context.Context, queue string) (int64, error) {
 // Close ends the connections.
 func (b *Base) Close() error { return errors.Join(b.Redis.Close(), b.queue.Close()) }
 
+// hangUpAfter is how long a Redis may take to answer what it was asked before a
+// command was interrupted.
+const hangUpAfter = 2 * time.Second
+
+// HangUp closes the base 2 s after ctx has ended, unless stop is called before: a
+// question to a Redis that is silent lasts as long as the client is patient, and who
+// presses Ctrl-C is not. It is for commands that bring nothing to an end then.
+func (b *Base) HangUp(ctx context.Context) (stop func()) {
+	over := make(chan struct{})
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		select {
+		case <-ctx.Done():
+		case <-over:
+			return
+		}
+		select {
+		case <-time.After(hangUpAfter):
+			_ = b.Close() // whoever waits hears of it
+		case <-over:
+		}
+	})
+	return func() {
+		close(over)
+		watch.Wait()
+	}
+}
+
 // Meter hears of what a worker does, for metrics.
 type Meter interface {
 	dispatch.Meter

@@ -41,6 +41,42 @@ func opened(t *testing.T, environ ...string) (*Base, config.Config) {
 	return b, cfg
 }
 
+// Who is interrupted while Redis is silent does not wait for it.
+func TestHangUp(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	cfg, err := config.Load([]string{"REDIS_URL=" + server.URL}, config.Flags{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := Open(t.Context(), cfg, cfg.RedisURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = b.Close() })
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	b.HangUp(ctx)() // what has come to its end does not hang up
+	stop := b.HangUp(ctx)
+	server.Freeze()
+	defer server.Thaw()
+	asked := make(chan error, 2)
+	for _, rdb := range []redis.UniversalClient{b.Redis, b.shared} {
+		go func() { asked <- rdb.HGet(context.WithoutCancel(ctx), "h", "f").Err() }()
+	}
+	interrupt()
+	began := time.Now()
+	for range 2 {
+		if err := <-asked; err == nil || errors.Is(err, redis.Nil) {
+			t.Errorf("a frozen Redis answered: %v", err)
+		}
+	}
+	if took := time.Since(began); took > hangUpAfter+2*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	stop()
+}
+
 // started returns a worker that calls a sandbox, which the test ends.
 func started(t *testing.T, b *Base, cfg config.Config, box *sandbox.Sandbox) *Worker {
 	t.Helper()
