@@ -70,13 +70,13 @@ func Start(tb testing.TB, options ...Option) *Server {
 			s.password = o.value
 		}
 	}
-	tb.Cleanup(s.Stop)
 	var err error
 	for range startTries {
 		if err = s.pickAddr(); err != nil {
 			break
 		}
 		if err = s.start(); err == nil {
+			tb.Cleanup(s.Stop)
 			return s
 		}
 	}
@@ -84,18 +84,19 @@ func Start(tb testing.TB, options ...Option) *Server {
 	return nil
 }
 
-// pickAddr finds a port that is free at this moment.
+// pickAddr finds a port, and keeps it for as long as the test takes.
 func (s *Server) pickAddr() error {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, release, err := hold()
 	if err != nil {
 		return err
 	}
-	s.Addr = l.Addr().String()
+	s.tb.Cleanup(release)
+	s.Addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	s.URL = "redis://" + s.Addr + "/0"
 	if s.password != "" {
 		s.URL = "redis://:" + s.password + "@" + s.Addr + "/0"
 	}
-	return l.Close()
+	return nil
 }
 
 // start runs the server and waits until it answers.
