@@ -28,20 +28,30 @@ help: ## list the targets
 build: ## build enqueue and worker into bin/
 	go build -o bin/ ./cmd/enqueue ./cmd/worker
 
+# The end-to-end tests keep a machine busy and have bounds in time, so they run alone. Most of the
+# others wait for a Redis of their own, so that more of them run at once than there are cores.
+define tested
+$(1) -p 4 $$(go list ./... | grep -v '/e2e$$')
+$(1) ./cmd/internal/e2e
+cd cmd/traced && $(1) ./...
+endef
+
 .PHONY: test
 test: redis ## run the tests, against a redis-server that they start themselves
-	go test $(PKG)
 ifeq ($(PKG),./...)
-	cd cmd/traced && go test ./...
+	$(call tested,go test)
+else
+	go test $(PKG)
 endif
 
 # Short tells fewer random stories: one goroutine tells them, and `make test` tells them all. It has
 # also vetted what go test vets.
 .PHONY: test/race
 test/race: redis ## run the tests under the race detector
-	go test -race -short -vet=off $(PKG)
 ifeq ($(PKG),./...)
-	cd cmd/traced && go test -race -short -vet=off ./...
+	$(call tested,go test -race -short -vet=off)
+else
+	go test -race -short -vet=off $(PKG)
 endif
 
 .PHONY: test/browser

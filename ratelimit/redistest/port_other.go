@@ -12,6 +12,6 @@ func hold() (port int, release func(), err error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	defer func() { _ = l.Close() }() // nobody has connected
+	defer func() { _ = l.Close() }()                    // nobody has connected
 	return l.Addr().(*net.TCPAddr).Port, func() {}, nil //nolint:forcetypeassert // a TCP listener's
 }

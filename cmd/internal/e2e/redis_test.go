@@ -437,37 +437,3 @@ func answerAs(conn net.Conn, version string) {
 		}
 	}
 }
-
-// A master that becomes a replica under a worker: red, and green again when it is
-// a master, with all rows done.
-func TestWorkerOnAMasterThatBecomesAReplica(t *testing.T) {
-	t.Parallel()
-	f, rows := busyFleet(t)
-	server, other := redistest.Start(t), redistest.Start(t)
-	client := redistest.Client(t, server.URL)
-	env := busySettings(server.URL)
-	run := submitted(t, env, "--portals", f.file(), writeJSONL(t, rows))
-	w := startWorker(t, env...)
-	await(t, time.Minute, "300 bots", func() bool { return f.created() >= 300 })
-	// The other one is frozen, so that nothing of it is copied over the rows.
-	other.Freeze()
-	host, port, _ := strings.Cut(other.Addr, ":")
-	if err := client.SlaveOf(t.Context(), host, port).Err(); err != nil {
-		t.Fatal(err)
-	}
-	awaitReady(t, w, false, 10*time.Second)
-	if _, text := isReady(t, w); !strings.Contains(text, "it is a replica") {
-		t.Errorf("/readyz says: %s", text)
-	}
-	lasts(5 * time.Second)
-	if err := client.SlaveOf(t.Context(), "NO", "ONE").Err(); err != nil {
-		t.Fatal(err)
-	}
-	other.Thaw()
-	awaitReady(t, w, true, 20*time.Second)
-	allRegistered(t, f, resultsOf(t, env, run, len(rows), 3*time.Minute))
-	if n := f.bots(); n != len(rows) {
-		t.Errorf("%d bots for %d rows", n, len(rows))
-	}
-	w.stop(20 * time.Second)
-}
