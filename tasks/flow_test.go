@@ -378,6 +378,9 @@ func TestFlow(t *testing.T) {
 			rows:   1120, batching: dispatch.Auto, workers: 1,
 		}, budgetBound, 1.10},
 	} {
+		if testing.Short() && c.flow.rows > 10_000 {
+			continue
+		}
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := c.flow

@@ -221,7 +221,7 @@ func TestAHealthyQueueIsLeftAlone(t *testing.T) {
 		passes, stopPasses := w.sweepAlways()
 		const each = 200
 		submissions := 15
-		if strings.HasSuffix(t.Name(), "in_memory") {
+		if testing.Short() || strings.HasSuffix(t.Name(), "in_memory") {
 			submissions = 8
 		}
 		for n := range submissions {

@@ -3,54 +3,14 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"io"
-	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-func TestSmallRunMeasuresEverything(t *testing.T) {
-	var out bytes.Buffer
-	err := run(t.Context(), []string{"-only", "pipeline,enqueue", "-rows", "400", "-rounds", "1"}, &out, io.Discard)
-	// Ratios of so few rows mean nothing; that they exist does.
-	if err != nil && !errors.Is(err, errMissed) {
-		t.Fatal(err)
-	}
-	for _, want := range []string{"CASE", "portals over HTTP", "without connections", "BATCH=always", "enqueue", "of bare asynq"} {
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("the table has no %q:\n%s", want, &out)
-		}
-	}
-}
-
-func TestSmallMillion(t *testing.T) {
-	var out bytes.Buffer
-	if err := run(t.Context(), []string{"-only", "million", "-million", "20000"}, &out, io.Discard); err != nil {
-		t.Fatalf("%v\n%s", err, &out)
-	}
-	if n := strings.Count(out.String(), "PASS"); n != 3 {
-		t.Errorf("%d targets are met, not 3:\n%s", n, &out)
-	}
-}
-
-func TestSmallLimitCases(t *testing.T) {
-	var out bytes.Buffer
-	err := run(t.Context(), []string{"-only", "batching,budget,shuffled,fair,shared-ip", "-share", "0.01"}, &out, io.Discard)
-	// So few rows reach no ideal: what counts is that each is registered once.
-	if err != nil && !errors.Is(err, errMissed) {
-		t.Fatalf("%v\n%s", err, &out)
-	}
-	for _, want := range []string{"the rate binds", "pace binds", "operating budget", "shuffled", "behind 1000 rows", "silent", "refusals", "what the other left"} {
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("the table has no %q:\n%s", want, &out)
-		}
-	}
-}
 
 func TestWrongFlagsAreRefused(t *testing.T) {
 	for _, args := range [][]string{{"-only", "nothing"}, {"-rows", "1"}, {"-rounds", "0"}, {"-million", "1"}, {"-share", "0"}, {"-share", "2"}, {"more"}} {

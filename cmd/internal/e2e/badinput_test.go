@@ -218,7 +218,7 @@ func (b *bad) judge(t *testing.T, client redis.UniversalClient, env []string) {
 }
 
 func TestBadInput(t *testing.T) {
-	t.Parallel()
+	turn(t)
 	server := redistest.Start(t)
 	client := redistest.Client(t, server.URL)
 	env := []string{"REDIS_URL=" + server.URL, "SECRETS_KEY=" + portals.NewKey(), "ALLOW_INSECURE_PORTALS="}
@@ -239,7 +239,7 @@ func TestBadInput(t *testing.T) {
 
 // What is allowed but probably not meant is said, and goes on.
 func TestWarnings(t *testing.T) {
-	t.Parallel()
+	turn(t)
 	server := redistest.Start(t)
 	client := redistest.Client(t, server.URL)
 	env := []string{"REDIS_URL=" + server.URL, "SECRETS_KEY=" + portals.NewKey(), "ALLOW_INSECURE_PORTALS="}

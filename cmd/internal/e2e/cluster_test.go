@@ -69,7 +69,7 @@ func (c *cluster) client() *redis.ClusterClient {
 }
 
 func TestCluster(t *testing.T) {
-	t.Parallel()
+	turn(t)
 	c := startCluster(t)
 	env := busySettings(c.url())
 	t.Run("commands", func(t *testing.T) { everyCommand(t, env, c.nodes...) })

@@ -35,7 +35,7 @@ func TestKilledRunGoesOn(t *testing.T) {
 	t.Parallel()
 	for _, lasting := range []bool{false, true} {
 		t.Run(fmt.Sprintf("lasting Redis %v", lasting), func(t *testing.T) {
-			t.Parallel()
+			turn(t)
 			f := newFleet(t)
 			f.addMany(10, slowPortal(), slowEntry)
 			env := []string{"REQUEST_TIMEOUT=3s", "SHUTDOWN_TIMEOUT=8s", "BATCH=off"}
@@ -70,7 +70,7 @@ func TestKilledRunGoesOn(t *testing.T) {
 
 // A second signal does not wait for calls on their way, nor for SHUTDOWN_TIMEOUT.
 func TestSecondSignalEndsAtOnce(t *testing.T) {
-	t.Parallel()
+	turn(t)
 	f := newFleet(t)
 	like := sandbox.Unlimited("")
 	like.ServiceTime = 30 * time.Second
@@ -119,7 +119,7 @@ func oneLine(t *testing.T, p *process, want string) {
 
 // A full disk under the output: the command says so, and the rows go on.
 func TestFullDiskUnderTheOutput(t *testing.T) {
-	t.Parallel()
+	turn(t)
 	const full = "/dev/full"
 	f := newFleet(t)
 	f.addMany(10, slowPortal(), slowEntry)
@@ -175,7 +175,7 @@ func head(t *testing.T, env []string, args ...string) (p *process, first string)
 // A reader of standard output that leaves after a line: one line says so, and
 // the rows go on.
 func TestReaderThatLeaves(t *testing.T) {
-	t.Parallel()
+	turn(t)
 	f := newFleet(t)
 	f.addMany(30, slowPortal(), slowEntry)
 	env := shared(t)
@@ -202,7 +202,7 @@ func TestReaderThatLeaves(t *testing.T) {
 // another one takes its rows over; then it is woken. No call of it makes a second
 // bot, and each row has one outcome.
 func TestFrozenWorkerWakes(t *testing.T) {
-	t.Parallel()
+	turn(t)
 	f := newFleet(t)
 	like := slowPortal()
 	like.ServerTimeout = time.Second
@@ -248,7 +248,7 @@ func TestFrozenWorkerWakes(t *testing.T) {
 
 // The same worker woken in the middle of the other one's work, more than once.
 func TestWorkerThatStumbles(t *testing.T) {
-	t.Parallel()
+	turn(t)
 	f := newFleet(t)
 	like := slowPortal()
 	like.ServerTimeout = time.Second

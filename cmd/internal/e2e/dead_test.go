@@ -90,7 +90,7 @@ func mend(t *testing.T, path string, change func(cells map[string]string)) {
 // CLIENT_ID, in CODE, or by moving to another portal, and submitted under the
 // same run: each row has one outcome in the end, and no bot stands twice.
 func TestDeadRowsAreMendedUnderTheirRun(t *testing.T) {
-	t.Parallel()
+	turn(t)
 	f := newFleet(t)
 	full := sandbox.Unlimited("")
 	full.MaxBotsPerApp = 5
@@ -159,7 +159,7 @@ func TestDeadRowsAreMendedUnderTheirRun(t *testing.T) {
 // Rows that died because their portal did not answer are queued again when it
 // does, with the reason kept, also long after their run has ended.
 func TestDeadRowsAreRetriedWhenTheirPortalIsBack(t *testing.T) {
-	t.Parallel()
+	turn(t)
 	f := newFleet(t)
 	f.addMany(3, sandbox.Unlimited(""), nil)
 	env := append(shared(t), "MAX_ATTEMPTS=1", "HOLD_TTL=0")

@@ -148,7 +148,7 @@ func TestOnExisting(t *testing.T) {
 		{"fail", "always", 3, 8, 9, 0},
 	} {
 		t.Run(c.wish+" "+c.batch, func(t *testing.T) {
-			t.Parallel()
+			turn(t)
 			i := newInhabited(t)
 			before := i.portal(i.name).Stats()
 			status := map[string]int{"keep": 0, "update": 2, "fail": 2}[c.wish]
@@ -199,7 +199,7 @@ func (i *inhabited) judge(wish string, results []result) {
 // Where the request rate binds, 25 rows travel in a request: a registration and an
 // update for each, 50 commands.
 func TestUpdatesTravelInPairs(t *testing.T) {
-	t.Parallel()
+	turn(t)
 	const bots = 100
 	f := newFleet(t)
 	like := sandbox.Unlimited("")
@@ -260,7 +260,7 @@ func TestUpdatesWhoseAnswersAreLost(t *testing.T) {
 				continue
 			}
 			t.Run(fmt.Sprintf("%s, batch %s", kind.Kind, batch), func(t *testing.T) {
-				t.Parallel()
+				turn(t)
 				f := newFleet(t)
 				like := sandbox.Unlimited("")
 				like.ServerTimeout = time.Second

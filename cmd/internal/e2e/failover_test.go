@@ -65,7 +65,7 @@ func (s *sentinels) url() string {
 // the workers go on with it. What the replica had not heard of may be done again;
 // no row is lost, and no bot is there twice.
 func TestFailoverOfRedis(t *testing.T) {
-	t.Parallel()
+	turn(t)
 	s := startSentinels(t)
 	env := busySettings(s.url())
 	everyCommand(t, env, append(slices.Clone(s.watch), s.redis...)...)

@@ -7,9 +7,10 @@ package e2e
 const withRace = false
 
 const (
-	// atOnce is how many tests run side by side unless -parallel says it: they wait
-	// for other processes nearly all the time, however few cores there are.
-	atOnce = "10"
+	// atOnce is how many tests run side by side, besides those that do little but
+	// wait. The others, too, wait for other processes most of the time, however few cores
+	// there are.
+	atOnce = 8
 	// bigPortals is how many portals the main job is for.
 	bigPortals = 1000
 	// manyRows is how many rows each of 50 portals gets, so that a submission

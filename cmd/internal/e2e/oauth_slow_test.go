@@ -22,7 +22,7 @@ import (
 // old pair is tried once more, a minute later, and then the portal is held, with
 // what to do.
 func TestALostPairIsHeldWithAReason(t *testing.T) {
-	t.Parallel()
+	turn(t)
 	c := newClinic(t)
 	lost, fine := c.addOAuth(sandbox.Unlimited("")), c.addOAuth(sandbox.Unlimited(""))
 	lost.ExpireTokens()
@@ -56,7 +56,7 @@ func TestALostPairIsHeldWithAReason(t *testing.T) {
 // Everything that leaves the processes or lands in Redis, in a run in which
 // everything that can go wrong with signing in does: no secret of any kind is in it.
 func TestNoSecretOfAnApplicationIsPrintedOrStoredOpen(t *testing.T) {
-	t.Parallel()
+	turn(t)
 	f := newFoyer(t)
 	w, handler := f.worker("HOLD_TTL=1s", "MAX_ATTEMPTS=2", "HTTP_ADDR=127.0.0.1:0")
 	installed := f.enters(sandbox.Unlimited(""))

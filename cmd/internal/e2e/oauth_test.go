@@ -23,7 +23,7 @@ func (c *clinic) registerAll(perPortal int, env []string) []result {
 // All tokens of 60 portals have expired when 4 workers begin: each portal's is
 // traded once.
 func TestExpiredTokensAreRefreshedOncePerPortal(t *testing.T) {
-	t.Parallel()
+	turn(t)
 	c := newClinic(t)
 	for range 60 {
 		c.addOAuth(sandbox.Unlimited(""))
@@ -51,7 +51,7 @@ func TestExpiredTokensAreRefreshedOncePerPortal(t *testing.T) {
 // The authorization server is ill when the tokens have expired: rows wait for
 // it, and spend no attempt.
 func TestRowsWaitForTheAuthorizationServer(t *testing.T) {
-	t.Parallel()
+	turn(t)
 	c := newClinic(t)
 	for range 8 {
 		c.addOAuth(sandbox.Unlimited(""))
@@ -78,7 +78,7 @@ func TestRowsWaitForTheAuthorizationServer(t *testing.T) {
 // A portal is renamed while rows are under way: they follow it, and it is known
 // by its new name from then on.
 func TestARenamedPortalIsFollowed(t *testing.T) {
-	t.Parallel()
+	turn(t)
 	c := newClinic(t)
 	like := sandbox.Unlimited("")
 	like.ServiceTime = 20 * time.Millisecond
@@ -122,7 +122,7 @@ func TestARenamedPortalIsFollowed(t *testing.T) {
 // The in-memory Redis of `enqueue run` ends with it, and so would a new pair of
 // tokens, which the authorization server gives for the old one: none is asked for.
 func TestRunWithoutARedisRenewsNoToken(t *testing.T) {
-	t.Parallel()
+	turn(t)
 	c := newClinic(t)
 	st := c.addOAuth(sandbox.Unlimited(""))
 	c.box.ExpireTokens()

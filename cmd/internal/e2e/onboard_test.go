@@ -139,7 +139,7 @@ func (f *foyer) noneLeaks(processes ...*process) {
 
 // Twenty portals, each of which sends its form five times to two workers.
 func TestInstalledPortalsGetTheirBots(t *testing.T) {
-	t.Parallel()
+	turn(t)
 	f := newFoyer(t)
 	var all []*sandbox.PortalState
 	for range 20 {
@@ -202,7 +202,7 @@ func (f *foyer) installRun(st *sandbox.PortalState) string {
 // application, its waiting bots end as dead, with that reason. Installed again,
 // with the scope, it gets them.
 func TestUninstalledPortal(t *testing.T) {
-	t.Parallel()
+	turn(t)
 	f := newFoyer(t)
 	st := f.enters(sandbox.Unlimited(""))
 	if err := st.Inject(sandbox.Fault{Kind: sandbox.Refuse, Code: "insufficient_scope"}); err != nil {
@@ -245,7 +245,7 @@ func TestUninstalledPortal(t *testing.T) {
 
 // A worker that is killed with an install half done: the next one goes on.
 func TestKilledWorkerLosesNoInstall(t *testing.T) {
-	t.Parallel()
+	turn(t)
 	f := newFoyer(t)
 	slow := sandbox.Unlimited("")
 	slow.Latency = 500 * time.Millisecond
@@ -270,7 +270,7 @@ func TestKilledWorkerLosesNoInstall(t *testing.T) {
 
 // Redis frozen: 503 in time; when it is back the portal's repeat goes through.
 func TestInstallWhileRedisIsFrozen(t *testing.T) {
-	t.Parallel()
+	turn(t)
 	f := newFoyer(t)
 	st := f.enters(sandbox.Unlimited(""))
 	w, handler := f.worker()
@@ -290,7 +290,7 @@ func TestInstallWhileRedisIsFrozen(t *testing.T) {
 
 // Bots that cannot be registered stop the start, not the first install.
 func TestBrokenBotsFileStopsTheStart(t *testing.T) {
-	t.Parallel()
+	turn(t)
 	f := newFoyer(t)
 	bad := goodRow("", "helper")
 	delete(bad, "portal")

@@ -15,7 +15,7 @@ import (
 // 200 rows on one portal that takes 10 requests at once and 5 a second: batches
 // carry them, and no request comes that the portal has to refuse.
 func TestOnePortalIsNeverOverrun(t *testing.T) {
-	t.Parallel()
+	turn(t)
 	f := newFleet(t)
 	like := sandbox.Unlimited("")
 	like.Rate, like.Burst, like.MaxBotsPerApp, like.ReportsOperating = 5, 10, 5, true
@@ -43,7 +43,7 @@ func TestOnePortalIsNeverOverrun(t *testing.T) {
 // The same with every row sent by itself: the rate binds, and the time is that
 // which it allows.
 func TestOnePortalSinglyTakesWhatTheRateAllows(t *testing.T) {
-	t.Parallel()
+	turn(t)
 	f := newFleet(t)
 	like := sandbox.Unlimited("")
 	like.Rate, like.Burst = 20, 10
@@ -85,7 +85,7 @@ func span(results []result) time.Duration {
 // The cURL examples of imbot.register's public page, as rows. The webhook's has
 // no CLIENT_ID, so the portals file gives one.
 func TestExamplesOfThePublicPage(t *testing.T) {
-	t.Parallel()
+	turn(t)
 	const (
 		token   = "t0k3n0fth3publ1cp4g3"
 		refresh = "r3fr3sht0k3n"

@@ -237,7 +237,7 @@ func (c *clinic) applications() []diagnosis {
 }
 
 func TestCheckSaysWhatIsWrongWithEachPortal(t *testing.T) {
-	t.Parallel()
+	turn(t)
 	c := newClinic(t)
 	all := append(c.webhooks(), c.applications()...)
 	old := c.add(sandbox.Cloud(""), nil)
@@ -318,7 +318,7 @@ func (c *clinic) release(works, stays, operator string) {
 
 // With --portals nothing is stored, and no token is spent.
 func TestCheckOfAFileStoresNothing(t *testing.T) {
-	t.Parallel()
+	turn(t)
 	c := newClinic(t)
 	fine := c.add(sandbox.Cloud(""), nil)
 	fresh, expired := c.addOAuth(sandbox.Cloud("")), c.addOAuth(sandbox.Cloud(""))
@@ -354,7 +354,7 @@ func TestCheckOfAFileStoresNothing(t *testing.T) {
 // One interruption ends a check that waits for silent portals, with what was
 // found out so far.
 func TestCheckIsInterrupted(t *testing.T) {
-	t.Parallel()
+	turn(t)
 	c := newClinic(t)
 	fine := c.add(sandbox.Cloud(""), nil)
 	c.addMany(20, brokenPortal(sandbox.Silence), nil)
@@ -380,7 +380,7 @@ func TestCheckIsInterrupted(t *testing.T) {
 
 // A portal's life: imported, listed, held, released, removed.
 func TestTheLifeOfAStoredPortal(t *testing.T) {
-	t.Parallel()
+	turn(t)
 	c := newClinic(t)
 	first, second := c.add(sandbox.Cloud(""), nil), c.add(sandbox.Cloud(""), nil)
 	file := c.file()
@@ -428,7 +428,7 @@ func TestTheLifeOfAStoredPortal(t *testing.T) {
 
 // Rows of a held portal go on when it is released, with a worker at work.
 func TestAReleasedPortalsRowsGoOn(t *testing.T) {
-	t.Parallel()
+	turn(t)
 	c := newClinic(t)
 	name := c.add(sandbox.Cloud(""), nil)
 	c.run(0, "import", c.file())
@@ -450,7 +450,7 @@ func TestAReleasedPortalsRowsGoOn(t *testing.T) {
 
 // The key is changed while everything goes on.
 func TestRekey(t *testing.T) {
-	t.Parallel()
+	turn(t)
 	c := newClinic(t)
 	c.addMany(3, sandbox.Cloud(""), nil)
 	c.run(0, "import", c.file())
@@ -470,7 +470,7 @@ func TestRekey(t *testing.T) {
 
 // Everything that the commands must turn down, each in a line or two.
 func TestBadUseOfPortals(t *testing.T) {
-	t.Parallel()
+	turn(t)
 	server := redistest.Start(t)
 	client := redistest.Client(t, server.URL)
 	env := []string{"REDIS_URL=" + server.URL, "SECRETS_KEY=" + portals.NewKey(), "ALLOW_INSECURE_PORTALS="}

@@ -176,7 +176,7 @@ func tasksIn(t *testing.T, url string) int {
 // Redis goes away in the middle of a submission, which says what got in; the same
 // command with --run adds the rest.
 func TestSubmitWhileRedisGoesAway(t *testing.T) {
-	t.Parallel()
+	turn(t)
 	f, rows, input := manyOnce(t)
 	server := redistest.Start(t, redistest.AOF(), redistest.Set("appendfsync", "everysec"))
 	c, env, halted := halfway(t, server)
@@ -197,7 +197,7 @@ func TestSubmitWhileRedisGoesAway(t *testing.T) {
 // A producer killed in the middle of its submission, and the rest of it under the
 // same run.
 func TestKilledSubmitGoesOn(t *testing.T) {
-	t.Parallel()
+	turn(t)
 	f, rows, input := manyOnce(t)
 	server := redistest.Start(t)
 	c, env, halted := halfway(t, server)
@@ -279,7 +279,7 @@ func unhurried(t *testing.T, client redis.UniversalClient) {
 // Redis becomes full in the middle of a submission, and a new run is refused
 // before that.
 func TestSubmitIntoAFullRedis(t *testing.T) {
-	t.Parallel()
+	turn(t)
 	f, rows, input := manyOnce(t)
 	server := redistest.Start(t)
 	client := redistest.Client(t, server.URL)
@@ -321,7 +321,7 @@ func TestSubmitIntoAFullRedis(t *testing.T) {
 // Redis becomes full under a worker, which waits without hurry and says so, and
 // goes on when there is room.
 func TestWorkerOnAFullRedis(t *testing.T) {
-	t.Parallel()
+	turn(t)
 	f, rows := busyFleet(t)
 	server := redistest.Start(t)
 	client := redistest.Client(t, server.URL)
@@ -368,7 +368,7 @@ func refusedRedis(t *testing.T, f *fleet, input, url, want string) {
 
 // A Redis that cannot be trusted with rows.
 func TestUnusableRedis(t *testing.T) {
-	t.Parallel()
+	turn(t)
 	f := newFleet(t)
 	f.addMany(2, sandbox.Unlimited(""), nil)
 	rows := goodRows(f.names, 2)

@@ -90,7 +90,7 @@ func value(t *testing.T, client redis.UniversalClient, key string) string {
 // A run with failures of every kind, on a Redis with a password, with every
 // log line there is.
 func TestNoSecretIsPrintedOrStoredOpen(t *testing.T) {
-	t.Parallel()
+	turn(t)
 	const password = "r3d1sp4ssw0rd"
 	key := portals.NewKey()
 	server := redistest.Start(t, redistest.Password(password))

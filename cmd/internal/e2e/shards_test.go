@@ -115,7 +115,7 @@ func (s *sharded) registered(run string, rows []row) {
 // Producers with more and with fewer shards add portals and rows while workers are
 // at work, which are replaced, one by one, by workers with another SHARDS.
 func TestShardsChangeUnderWork(t *testing.T) {
-	t.Parallel()
+	turn(t)
 	s := newSharded(t)
 	old := []*process{startWorker(t, s.with(4)...), startWorker(t, s.with(4)...)}
 	first := s.grow(24)
@@ -193,7 +193,7 @@ func tasksWaiting(t *testing.T, url string) (n int64) {
 // portals wake, dead rows are retried, and lost tasks are restored in queues
 // beyond SHARDS.
 func TestQueuesBeyondTheShardsAreLookedAfter(t *testing.T) {
-	t.Parallel()
+	turn(t)
 	s := newSharded(t)
 	s.grow(16)
 	env := append(s.with(2), "MAX_ATTEMPTS=1")

@@ -59,7 +59,7 @@ func resultsOf(t *testing.T, env []string, run string, n int, bound time.Duratio
 // A worker that is told to stop under load ends in time, and the next one goes
 // on with the rows.
 func TestStoppedWorkerHandsItsRowsOn(t *testing.T) {
-	t.Parallel()
+	turn(t)
 	f := newFleet(t)
 	f.addMany(20, slowPortal(), slowEntry)
 	env := shared(t)
@@ -85,7 +85,7 @@ func TestStoppedWorkerHandsItsRowsOn(t *testing.T) {
 // their leases have ended. The engine looks for such leases as a worker starts and
 // every minute, and takes those that ended half a minute ago.
 func TestKilledWorkerLosesNothing(t *testing.T) {
-	t.Parallel()
+	turn(t)
 	f := newFleet(t)
 	f.addMany(10, slowPortal(), slowEntry)
 	env := shared(t)
@@ -133,7 +133,7 @@ func ageLeases(t *testing.T, url string) {
 
 // Two workers send together what the portals' limits allow, and no more.
 func TestTwoWorkersShareTheLimits(t *testing.T) {
-	t.Parallel()
+	turn(t)
 	const rowsEach, rate, burst = 40, 10, 5
 	f := newFleet(t)
 	like := sandbox.Unlimited("")
@@ -174,7 +174,7 @@ func TestInterruptedRunGoesOn(t *testing.T) {
 	t.Parallel()
 	for _, lasting := range []bool{false, true} {
 		t.Run(fmt.Sprintf("lasting Redis %v", lasting), func(t *testing.T) {
-			t.Parallel()
+			turn(t)
 			f := newFleet(t)
 			f.addMany(10, slowPortal(), slowEntry)
 			env := []string{"REQUEST_TIMEOUT=3s", "SHUTDOWN_TIMEOUT=8s", "BATCH=off"}
@@ -205,7 +205,7 @@ func TestInterruptedRunGoesOn(t *testing.T) {
 
 // Ctrl-C in the middle of a submission, and then the rest of it under the same run.
 func TestInterruptedSubmitGoesOn(t *testing.T) {
-	t.Parallel()
+	turn(t)
 	f, rows, input := manyOnce(t)
 	c, env, halted := halfway(t, redistest.Start(t))
 	p := start(t, "enqueue", env, "submit", "--portals", f.file(), input)
@@ -231,7 +231,7 @@ func TestInterruptedSubmitGoesOn(t *testing.T) {
 // The same file twice: while its rows wait they are duplicates, and once they
 // are registered they are skipped.
 func TestSubmittedTwice(t *testing.T) {
-	t.Parallel()
+	turn(t)
 	f := newFleet(t)
 	f.addMany(3, sandbox.Unlimited(""), nil)
 	env := shared(t)
@@ -262,7 +262,7 @@ func TestSubmittedTwice(t *testing.T) {
 // A reader of standard output that leaves: the command says so and ends, with
 // nothing half written and no second bot.
 func TestClosedStandardOutput(t *testing.T) {
-	t.Parallel()
+	turn(t)
 	f := newFleet(t)
 	f.addMany(10, slowPortal(), slowEntry)
 	r, w, err := os.Pipe()
@@ -289,7 +289,7 @@ func TestClosedStandardOutput(t *testing.T) {
 // A stopped worker is not ready before it has gone, and one that is told to
 // take nothing stays.
 func TestPausedWorkerStays(t *testing.T) {
-	t.Parallel()
+	turn(t)
 	f := newFleet(t)
 	f.addMany(2, sandbox.Unlimited(""), nil)
 	env := shared(t)

@@ -1,7 +1,7 @@
 // Redis in trouble for long: frozen, restarted, cut off, away. What a task that was
 // fetched just then waits for, its lease, is two minutes long; these tests do
-// nothing but wait most of the time, and once is enough of it. By the name of their
-// file they begin first, as what begins last would be waited for alone.
+// nothing but wait most of the time, and once is enough of it. So they wait for no
+// turn before they begin, or they would be waited for when all others are over.
 
 //go:build !race
 
