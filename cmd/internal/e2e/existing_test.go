@@ -200,12 +200,13 @@ func (i *inhabited) judge(wish string, results []result) {
 // update for each, 50 commands.
 func TestUpdatesTravelInPairs(t *testing.T) {
 	turn(t)
-	const bots = 100
+	const bots = 150
 	f := newFleet(t)
 	like := sandbox.Unlimited("")
 	// Each run has a gate of its own, which takes the portal's bucket for empty.
-	like.Rate, like.Burst = 2, 40
-	name := f.add(like, map[string]any{"rate": 2, "burst": 10})
+	like.Rate, like.Burst = 1, 40
+	// With a request a second most rows wait before half of them have gone.
+	name := f.add(like, map[string]any{"rate": 1, "burst": 1})
 	var rows []row
 	for n := range bots {
 		r := goodRow(name, fmt.Sprintf("bot_%d", n))
