@@ -9,7 +9,7 @@ const withRace = true
 // The same as without the detector, under which a thousand portals take minutes,
 // with fewer portals and rows, and fewer tests at a time.
 const (
-	atOnce     = 8
+	atOnce     = 7
 	bigPortals = 125
 	manyRows   = 60
 	// compareTimes: two seconds of minutes cannot be told, and nothing about it
