@@ -54,7 +54,7 @@ Ctrl-C stops between two rows; the same command goes on with those still dead.`,
 			if err := f.check(cmd); err != nil {
 				return err
 			}
-			return a.withBase(cmd.Context(), func(cfg config.Config, base *engine.Base) error {
+			return a.withPatientBase(cmd.Context(), func(cfg config.Config, base *engine.Base) error {
 				return a.retryDead(cmd.Context(), cfg, base, args[0], &f)
 			})
 		},

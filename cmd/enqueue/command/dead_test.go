@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 
 	"botfleet/bitrix"
 	"botfleet/bitrix/portals"
+	"botfleet/cmd/internal/cable"
 	"botfleet/ratelimit/redistest"
 	"botfleet/tasks"
 	"botfleet/tasks/runs"
@@ -349,6 +351,46 @@ func TestAnInterruptedRetryGoesOn(t *testing.T) {
 	}
 	if n := g.rdb.LLen(t.Context(), "asynq:{"+g.portal.Queue+"}:pending").Val() + g.rdb.ZCard(t.Context(), "asynq:{"+g.portal.Queue+"}:scheduled").Val(); n != 60 {
 		t.Errorf("%d tasks for 60 rows", n)
+	}
+}
+
+// What an interrupted retry has begun it ends, also when Redis takes longer for it
+// than other commands wait then.
+func TestAnInterruptedRetryEndsItsPart(t *testing.T) {
+	t.Parallel()
+	g := newGraveyard(t)
+	g.bury(t, make([]grave, 60)...)
+	addr, _ := strings.CutSuffix(strings.TrimPrefix(g.environ[0], "REDIS_URL=redis://"), "/0")
+	net, err := cable.New(t.Context(), addr, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(net.Close)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		for ctx.Err() == nil {
+			if n, err := g.rdb.HGet(ctx, "botfleet:{run:r1}:meta", "waiting").Int(); err == nil && n > 0 {
+				net.Set(cable.Dead, false)
+				cancel(errInterrupted)
+			}
+		}
+		<-time.After(3 * time.Second) // others hang up after 2 s
+		net.Set(cable.Whole, false)
+	})
+	environ := append(slices.Clone(g.environ), "REDIS_URL=redis://"+net.Addr()+"/0")
+	code, _, errs := command(ctx, environ, "dead", "retry", deadRun, "--yes", "--rps", "20")
+	cancel(nil)
+	watch.Wait()
+	c := g.counts(t)
+	if code != exitInterrupted || c.Waiting == 0 || c.Dead == 0 || !strings.Contains(errs, fmt.Sprintf("%d rows queued again; the same command goes on", c.Waiting)) {
+		t.Errorf("exit status %d, %+v\n%s", code, c, errs)
+	}
+	if info, err := g.runs.Get(t.Context(), deadRun); err != nil || info.Open {
+		t.Errorf("the run stays open: %+v, %v", info, err)
+	}
+	if n := g.rdb.LLen(t.Context(), "asynq:{"+g.portal.Queue+"}:pending").Val() + g.rdb.ZCard(t.Context(), "asynq:{"+g.portal.Queue+"}:scheduled").Val(); n != int64(c.Waiting) {
+		t.Errorf("%d tasks for %d rows", n, c.Waiting)
 	}
 }
 

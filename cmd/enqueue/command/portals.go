@@ -46,8 +46,17 @@ member_id, or the permanent id that list --format json shows.`,
 	return cmd
 }
 
-// withBase opens the Redis of the settings for as long as f runs.
+// withBase opens the Redis of the settings for as long as f runs. Once ctx has ended
+// f does not wait for a silent Redis.
 func (a *app) withBase(ctx context.Context, f func(cfg config.Config, base *engine.Base) error) error {
+	return a.withPatientBase(ctx, func(cfg config.Config, base *engine.Base) error {
+		defer base.HangUp(ctx)()
+		return f(cfg, base)
+	})
+}
+
+// withPatientBase is withBase for an f that brings to an end what it has begun.
+func (a *app) withPatientBase(ctx context.Context, f func(cfg config.Config, base *engine.Base) error) error {
 	cfg, err := a.config()
 	if err != nil {
 		return err
@@ -57,7 +66,6 @@ func (a *app) withBase(ctx context.Context, f func(cfg config.Config, base *engi
 		return err
 	}
 	defer func() { _ = base.Close() }()
-	defer base.HangUp(ctx)()
 	return f(cfg, base)
 }
 

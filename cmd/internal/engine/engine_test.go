@@ -71,7 +71,7 @@ func TestHangUp(t *testing.T) {
 			t.Errorf("a frozen Redis answered: %v", err)
 		}
 	}
-	if took := time.Since(began); took > hangUpAfter+2*time.Second {
+	if took := time.Since(began); took > 10*time.Second { // the client's own patience is 20 s
 		t.Errorf("it took %v", took)
 	}
 	stop()
